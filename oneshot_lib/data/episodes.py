@@ -1,0 +1,127 @@
+"""Algorithm 1 of the Variational Homoencoder, and the committed episodes that every model is evaluated on.
+
+Everything here is rows: of a minibatch, `grey[batch.x]` are the images. `Rows` are integer tensors.
+"""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from oneshot_lib.data.splits import read_file
+
+if TYPE_CHECKING:
+    import torch
+
+SHOTS = 5  # drawings committed as support of each class of an evaluation episode; one more is its query
+
+
+class Minibatch(NamedTuple):
+    """Elements x, each with a support D of its class, as rows.
+
+    x (B,), support (B, N), class_index (B,), set_size (B,) = |X|, the size of the class that both come from.
+    """
+
+    x: "torch.Tensor"
+    support: "torch.Tensor"
+    class_index: "torch.Tensor"
+    set_size: "torch.Tensor"
+
+
+class ClassRows:
+    """The rows of each class, for drawing minibatches from.
+
+    `class_index` (N,) is the class of every row of a data set; `rows`, where given, are those to draw from
+    (of a split). Classes without a row are left out. Raises ValueError where no row is left.
+    """
+
+    def __init__(self, class_index: np.ndarray, rows: np.ndarray | None = None):
+        import torch
+
+        class_index = np.asarray(class_index)
+        rows = np.arange(len(class_index)) if rows is None else np.asarray(rows)
+        if not len(rows):
+            raise ValueError("rows: expected at least one row to draw from, found none")
+        rows = rows[np.argsort(class_index[rows], kind="stable")]
+        classes, first, sizes = np.unique(class_index[rows], return_index=True, return_counts=True)
+        table = np.full((len(classes), sizes.max()), -1)
+        for k, (start, size) in enumerate(zip(first, sizes, strict=True)):
+            table[k, :size] = rows[start : start + size]
+        self.classes = torch.from_numpy(classes)
+        self.sizes = torch.from_numpy(sizes)
+        self.table = torch.from_numpy(table)  # (C, max |X|), filled up with -1
+
+    def minibatch(
+        self, batch_size: int, support_size: int, generator: "torch.Generator", x_from: str = "class"
+    ) -> Minibatch:
+        """Draw (x_k, i_k) and D_k, a subset of X_{i_k} with N elements, for k = 1..M (Hewitt 2018,
+        algorithm 1).
+
+            x uniform over all elements, so that a class comes with probability proportional to |X|;
+            D without replacement from X(x), independently of x given the class.
+
+        x lies in D with probability |D| / |X|. `support_size` is |D|, from 1 to the smallest |X|. With
+        `x_from="support"`, x is one of D instead, as objectives that reconstruct their own support need it;
+        the paper's is "class". Raises ValueError for another `x_from` or a size that no subset has.
+        """
+        import torch
+
+        if x_from not in ("class", "support"):
+            raise ValueError(f"x_from: expected 'class' or 'support', found {x_from!r}")
+        smallest = int(self.sizes.min())
+        if not 1 <= support_size <= smallest:
+            raise ValueError(
+                f"support_size: expected 1 to {smallest} (the smallest class), found {support_size}"
+            )
+        if batch_size < 1:
+            raise ValueError(f"batch_size: expected 1 or more, found {batch_size}")
+        element = torch.randint(int(self.sizes.sum()), (batch_size,), generator=generator)
+        last = self.sizes.cumsum(0)
+        index = torch.searchsorted(last, element, right=True)
+        sizes = self.sizes[index]
+        order = torch.rand(batch_size, self.table.shape[1], generator=generator, dtype=torch.float64)
+        order[torch.arange(self.table.shape[1]) >= sizes[:, None]] = 2.0  # what fills up comes last
+        chosen = order.argsort(1)[:, :support_size]  # (M, N)
+        support = self.table[index].gather(1, chosen)
+        if x_from == "class":
+            x = self.table[index, element - (last[index] - sizes)]
+        else:
+            place = torch.randint(support_size, (batch_size, 1), generator=generator)
+            x = support.gather(1, place)[:, 0]
+        return Minibatch(x, support, self.classes[index], sizes)
+
+
+class EvaluationEpisodes(NamedTuple):
+    """Committed episodes, as rows: class_index (E, 20), support (E, 20, shots), query (E, 20).
+
+    `query[e, k]` is a drawing of the class `class_index[e, k]` that is not in `support[e, k]`.
+    """
+
+    class_index: np.ndarray
+    support: np.ndarray
+    query: np.ndarray
+
+
+def evaluation_episodes(characters, shots: int = 1, within: bool = False) -> EvaluationEpisodes:
+    """The 200 committed 20-way episodes of the evaluation alphabets (split 30-20) of a `CharacterSet`.
+
+    The 20 characters come from all evaluation alphabets or, with `within`, from one. `shots` is 1 to 5; an
+    episode's first support drawing is the same for each. Raises ValueError for another number of shots.
+    """
+    if not 1 <= shots <= SHOTS:
+        raise ValueError(f"shots: expected 1 to {SHOTS}, found {shots}")
+    content = read_file(f"{characters.name}-episodes-{'within' if within else 'across'}")
+    classes = np.array(content["class_index"])
+    drawings = np.array([[ord(c) - ord("a") for c in letters] for letters in content["drawings"]])
+    rows = classes[:, :, None] * 20 + drawings.reshape(*classes.shape, SHOTS + 1)
+    return EvaluationEpisodes(classes, rows[:, :, :shots], rows[:, :, SHOTS])
+
+
+def twenty(characters) -> np.ndarray:
+    """The rows (20,) of the drawings that every chapter returns to: of 20 characters of the evaluation
+    alphabets.
+
+    They are in the test part of "random-drawings" too.
+    """
+    content = read_file(f"{characters.name}-twenty")
+    number = {c: i for i, c in enumerate(characters.classes)}
+    return np.array([number[name] * 20 + drawing for name, drawing in content.items()])
