@@ -14,6 +14,7 @@ step.
 from __future__ import annotations
 
 import functools
+import math
 import time
 
 import torch
@@ -37,13 +38,12 @@ def attentive_scan(x: Tensor, noise: Tensor, weight_hh: Tensor, weight_ih: Tenso
     instructions for it; sums and everything else keep the precision of `x`.
     No gradient reaches `x`, `noise` or comes back through the window's numbers, and there is no second derivative.
     """
-    points = patch * patch
-    weight = torch.cat([weight_hh, hidden_weight[:, points:], window_weight])  # (4 hidden + q hidden + 4, hidden)
-    offset = torch.cat([bias, hidden_bias, window_bias])
-    outputs = _AttentiveScan.apply(x, noise.transpose(0, 1).contiguous(), weight, offset, weight_ih,
-                                   hidden_weight[:, :points], output_weight, output_bias, patch,
-                                   x.dtype if dtype == torch.float32 else dtype)
-    return tuple(term.transpose(0, 1) for term in outputs)
+    if x.shape[1] != x.shape[2]:
+        raise ValueError(f"x has images of {x.shape[1]}x{x.shape[2]}; expected square ones")
+    h, mean, log_sigma, raw = _AttentiveScan.apply(
+        x, noise.transpose(0, 1).contiguous(), weight_hh, weight_ih, bias, window_weight, window_bias, hidden_weight,
+        hidden_bias, output_weight, output_bias, patch, x.dtype if dtype == torch.float32 else dtype)
+    return tuple(term.transpose(0, 1) for term in (h, mean, log_sigma, raw))
 
 
 class _Window:
@@ -56,47 +56,53 @@ class _Window:
 
     def __init__(self, patch: int, pixels: int, like: Tensor):
         self.centres = pixel_centres(patch, like=like)
-        self.half, self.ratio = pixels / 2, pixels / patch
+        self.spacing = 2 / patch  # of the patch points, in half-extents
         self.grid = torch.arange(pixels, dtype=like.dtype, device=like.device)
-        self.moments = torch.stack([torch.ones_like(self.grid), self.grid], 1)  # (pixels, 2)
+        half = pixels / 2
+        # outside (x, y, log half-width, log half-height) of the image; inside
+        # (y, x, log half-height, log half-width) in pixels
+        self.swap = [1, 0, 3, 2]
+        self.stretch = like.new_tensor([half, half, 1, 1])
+        self.shift = like.new_tensor([half - 0.5, half - 0.5, math.log(half), math.log(half)])
+        self.moments = torch.stack([-torch.ones_like(self.grid), self.grid], 1)  # d (b n - a) / d (a, b): (pixels, 2)
 
     def kernels(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """(B, 4) -> tents and the sign of their distances (2, B, patch, pixels), a (2, B, patch), width and scale
-        (2, B).
+        """(B, 4) -> tents and the sign of their distances (2, B, patch, pixels), a (2, B, patch), b and extent (2,
+        B).
         """
-        centre, log_scale = raw.unflatten(1, (2, 2)).permute(1, 2, 0).flip(1)  # each (2, B), y before x
-        scale = log_scale.exp()
-        width = (scale * self.ratio).clamp_min_(1)
-        position = torch.addcmul((centre * self.half).add_(self.half - 0.5)[..., None],
-                                 (scale * self.half)[..., None], self.centres)
-        a, b = position.div_(width[..., None]), width.reciprocal()
+        centre, extent = raw[:, :2].t(), raw[:, 2:].t().exp()
+        b = (extent * self.spacing).clamp_min_(1).reciprocal_()
+        a = torch.addcmul(centre[..., None], extent[..., None], self.centres).mul_(b[..., None])
         distance = torch.addcmul(a[..., None], b[..., None, None], self.grid, value=-1)
         sign = distance.sign()
-        return torch.sub(1, distance.abs_(), out=distance).relu_(), sign, a, width, scale
+        return torch.sub(1, distance.abs_(), out=distance).relu_(), sign, a, b, extent
 
-    def backward(self, grad: Tensor, tents: Tensor, sign: Tensor, a: Tensor, width: Tensor, scale: Tensor,
-                 work: Tensor) -> Tensor:
-        """The gradient of the tents (2, B, patch, pixels), and `work` (B), that of log(1/w) on either axis -> (B,
-        4).
+    def backward(self, grad: Tensor, seen: tuple, work: Tensor, out: Tensor) -> None:
+        """The gradient of the tents (2, B, patch, pixels), and `work` (B), that of log b on either axis -> `out`
+        (B, 4).
         """
+        tents, sign, a, b, extent = seen
         torch.ops.aten.threshold_backward.grad_input(grad, tents, 0, grad_input=grad)
-        sums = torch.matmul(grad.mul_(sign), self.moments).neg_()  # (2, B, patch, 2): by a, and by -b
-        by_a, by_b = sums[..., 0], -sums[..., 1].sum(-1)
-        by_width = -((a * by_a).sum(-1) + by_b / width + work) / width
-        by_position = by_a / width[..., None]
-        by_centre = by_position.sum(-1) * self.half
-        by_scale = (by_position @ self.centres) * self.half + by_width * ((width > 1) * self.ratio)
-        return torch.stack([by_centre, by_scale * scale]).flip(1).permute(2, 0, 1).flatten(1)
+        by_a, by_b = torch.matmul(grad.mul_(sign), self.moments).unbind(-1)  # (2, B, patch)
+        by_position = by_a * b[..., None]
+        # b = 1 / max(1, spacing * extent): where it moves, d b / d extent = -spacing * b^2
+        by_b = (a * by_a).sum(-1).add_(work).addcmul_(by_b.sum(-1), b).mul_(b).mul_((b < 1) * -self.spacing)
+        out[:, :2].copy_(by_position.sum(-1).t())
+        out[:, 2:].copy_((by_position @ self.centres).add_(by_b).mul_(extent).t())
 
 
 class _AttentiveScan(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, noise, weight, offset, weight_z, weight_r, weight_s, bias_s, patch, dtype):
-        if x.shape[1] != x.shape[2]:
-            raise ValueError(f"x has images of {x.shape[1]}x{x.shape[2]}; expected square ones")
+    def forward(ctx, x, noise, weight_hh, weight_z, bias, window_weight, window_bias, hidden_weight, hidden_bias,
+                weight_s, bias_s, patch, dtype):
         steps, batch, latent = noise.shape
-        width, hidden = weight.shape
         window = _Window(patch, x.shape[2], x)
+        weight_r, hidden = hidden_weight[:, : patch * patch], weight_hh.shape[1]
+        wider = window.stretch[:, None]
+        weight = torch.cat([w.to(dtype) for w in (weight_hh, hidden_weight[:, patch * patch :],
+                                                  window_weight[window.swap] * wider)])
+        offset = torch.cat([bias, hidden_bias, window_bias[window.swap] * window.stretch + window.shift])
+        width = len(offset)
 
         def kept(*shape):
             return x.new_empty(steps, batch, *shape)
@@ -104,38 +110,41 @@ class _AttentiveScan(torch.autograd.Function):
         h, c = x.new_zeros(steps + 1, batch, hidden), x.new_zeros(steps + 1, batch, hidden)
         pre, tanh_c, z, sigma = kept(width), kept(hidden), kept(latent), kept(latent)
         sprite, statistics, rows = kept(patch * patch), kept(2 * latent), kept(patch, x.shape[2])
-        seen = []
         gates, reading, raw = pre.split([4 * hidden, width - 4 * hidden - 4, 4], 2)
-        weight = weight.to(dtype)
         factor = h if dtype == h.dtype else h.to(dtype)  # h as a factor of the large products
         weight_t, weight_z_t, weight_r_t, weight_s_t = weight.t(), weight_z.t(), weight_r.t(), weight_s.t()
-        for t in range(steps):
-            torch.add(offset, torch.mm(factor[t], weight_t), out=pre[t])
+        mean, log_sigma = statistics.split(latent, 2)
+        views = (factor, pre, gates, *gates.chunk(4, 2), gates[..., : 2 * hidden], reading, raw, rows, sprite,
+                 sprite.unflatten(2, (patch, patch)), statistics, mean, log_sigma, sigma, noise, z, c, c[1:], tanh_c,
+                 h[1:])
+        seen = []
+        for (factor_t, pre_t, gates_t, i, f, g, o, i_and_f, reading_t, raw_t, rows_t, sprite_t, patch_t, statistics_t,
+             mean_t, log_sigma_t, sigma_t, noise_t, z_t, c_before, c_t, tanh_c_t, h_t) in _steps(views):
+            torch.add(offset, torch.mm(factor_t, weight_t), out=pre_t)
             # r_t = K_y x K_x^T, through the window that h_{t-1} asks for
-            seen.append(window.kernels(raw[t]))
-            (tents_y, tents_x), wide = seen[t][0], seen[t][3]
-            torch.bmm(tents_y, x, out=rows[t])
-            torch.bmm(rows[t], tents_x.transpose(1, 2), out=sprite[t].view(batch, patch, patch))
-            sprite[t].div_(wide.prod(0)[:, None])
+            seen.append(window.kernels(raw_t))
+            (tents_y, tents_x), b = seen[-1][0], seen[-1][3]
+            torch.bmm(tents_y, x, out=rows_t)
+            torch.bmm(rows_t, tents_x.transpose(1, 2), out=patch_t)
+            sprite_t.mul_(b.prod(0)[:, None])
             # q(z_t) and its draw
-            reading[t].addmm_(sprite[t], weight_r_t).relu_()
-            torch.addmm(bias_s, reading[t], weight_s_t, out=statistics[t])
-            torch.exp(statistics[t, :, latent:], out=sigma[t])
-            torch.addcmul(statistics[t, :, :latent], sigma[t], noise[t], out=z[t])
-            # the LSTM, gates in torch's order: input, forget, candidate, output
-            gates[t].addmm_(z[t], weight_z_t)
-            i, f, g, o = gates[t].chunk(4, 1)
-            gates[t, :, : 2 * hidden].sigmoid_(), g.tanh_(), o.sigmoid_()
-            torch.mul(f, c[t], out=c[t + 1]).addcmul_(i, g)
-            torch.tanh(c[t + 1], out=tanh_c[t])
-            torch.mul(o, tanh_c[t], out=h[t + 1])
+            reading_t.addmm_(sprite_t, weight_r_t).relu_()
+            torch.addmm(bias_s, reading_t, weight_s_t, out=statistics_t)
+            torch.exp(log_sigma_t, out=sigma_t)
+            torch.addcmul(mean_t, sigma_t, noise_t, out=z_t)
+            # the LSTM
+            gates_t.addmm_(z_t, weight_z_t)
+            i_and_f.sigmoid_(), g.tanh_(), o.sigmoid_()
+            torch.mul(f, c_before, out=c_t).addcmul_(i, g)
+            torch.tanh(c_t, out=tanh_c_t)
+            torch.mul(o, tanh_c_t, out=h_t)
             if factor is not h:
-                factor[t + 1].copy_(h[t + 1])
+                factor[len(seen)].copy_(h_t)
         ctx.save_for_backward(x, noise, weight, weight_z, weight_r, weight_s)
         ctx.kept = (window, factor, c, pre, tanh_c, z, sprite, seen, rows, sigma)
-        asked = raw.clone()
+        asked = ((raw - window.shift) / window.stretch)[..., window.swap]
         ctx.mark_non_differentiable(asked)
-        return h[1:], statistics[:, :, :latent], statistics[:, :, latent:], asked
+        return h[1:], mean, log_sigma, asked
 
     @staticmethod
     @once_differentiable
@@ -146,47 +155,58 @@ class _AttentiveScan(torch.autograd.Function):
         hidden, patch, dtype = c.shape[2], len(window.centres), weight.dtype
         sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
         tanh_backward = torch.ops.aten.tanh_backward.grad_input
+        threshold_backward = torch.ops.aten.threshold_backward.grad_input
         sizes = [4 * hidden, pre.shape[2] - 4 * hidden - 4, 4]
         grad_pre = torch.empty_like(pre)
-        grad_statistics = torch.cat([grad_mean, grad_log_sigma], -1)
+        grad_gates, grad_reading, grad_raw = grad_pre.split(sizes, 2)
+        gates, reading, _ = pre.split(sizes, 2)
+        grad_statistics = torch.stack([grad_mean, grad_log_sigma], 2)  # (T, B, 2, latent)
+        by_z = torch.stack([torch.ones_like(sigma), sigma * noise], 2)  # d z / d (mean, log sigma)
         grad_tents = x.new_empty(2, batch, patch, x.shape[1])
+        grad_tents_y, grad_tents_x = grad_tents
+        x_t = x.transpose(1, 2)
         dh, dc, cell = torch.zeros_like(c[0]), torch.zeros_like(c[0]), torch.empty_like(c[0])
-        for t in reversed(range(steps)):
-            i, f, g, o = pre[t, :, : 4 * hidden].chunk(4, 1)
-            grad_gates, grad_reading, grad_raw = grad_pre[t].split(sizes, 1)
-            di, df, dg, do = grad_gates.chunk(4, 1)
+        views = (seen, grad_h, *gates.chunk(4, 2), c, tanh_c, reading, sprite, rows, by_z, grad_pre, grad_gates,
+                 *grad_gates.chunk(4, 2), grad_statistics, grad_statistics.flatten(2), grad_reading, grad_raw)
+        for (seen_t, grad_h_t, i, f, g, o, c_before, tanh_c_t, reading_t, sprite_t, rows_t, by_z_t, grad_pre_t,
+        grad_gates_t,
+             di, df, dg, do, pair_t, grad_statistics_t, grad_reading_t, grad_raw_t) in reversed(_steps(views)):
             # the LSTM
-            dh += grad_h[t]
-            tanh_backward(torch.mul(dh, o, out=cell), tanh_c[t], grad_input=cell)
+            dh += grad_h_t
+            tanh_backward(torch.mul(dh, o, out=cell), tanh_c_t, grad_input=cell)
             dc += cell
-            sigmoid_backward(torch.mul(dh, tanh_c[t], out=cell), o, grad_input=do)
+            sigmoid_backward(torch.mul(dh, tanh_c_t, out=cell), o, grad_input=do)
             sigmoid_backward(torch.mul(dc, g, out=cell), i, grad_input=di)
-            sigmoid_backward(torch.mul(dc, c[t], out=cell), f, grad_input=df)
+            sigmoid_backward(torch.mul(dc, c_before, out=cell), f, grad_input=df)
             tanh_backward(torch.mul(dc, i, out=cell), g, grad_input=dg)
             dc *= f
             # q(z_t) and its draw
-            grad_z = torch.mm(grad_gates, weight_z)
-            grad_statistics[t, :, :latent] += grad_z
-            grad_statistics[t, :, latent:] += grad_z.mul_(sigma[t]).mul_(noise[t])
-            torch.mm(grad_statistics[t], weight_s, out=grad_reading)
-            torch.ops.aten.threshold_backward.grad_input(grad_reading, pre[t, :, 4 * hidden : -4], 0,
-                                                         grad_input=grad_reading)
+            pair_t.addcmul_(torch.mm(grad_gates_t, weight_z)[:, None], by_z_t)
+            torch.mm(grad_statistics_t, weight_s, out=grad_reading_t)
+            threshold_backward(grad_reading_t, reading_t, 0, grad_input=grad_reading_t)
             # the window
-            tents, sign, a, wide, scale = seen[t]
-            grad_sprite = torch.mm(grad_reading, weight_r)
-            work = (grad_sprite * sprite[t]).sum(1)
-            grad_sprite = grad_sprite.div_(wide.prod(0)[:, None]).view(batch, patch, patch)
-            torch.bmm(grad_sprite, torch.bmm(tents[1], x.transpose(1, 2)), out=grad_tents[0])
-            torch.bmm(grad_sprite.transpose(1, 2), rows[t], out=grad_tents[1])
-            grad_raw.copy_(window.backward(grad_tents, tents, sign, a, wide, scale, work))
-            dh.copy_(torch.mm(grad_pre[t].to(dtype), weight))
-        flat = grad_pre.flatten(0, 1)
+            tents, b = seen_t[0], seen_t[3]
+            grad_sprite = torch.mm(grad_reading_t, weight_r)
+            work = (grad_sprite * sprite_t).sum(1)
+            grad_patch = grad_sprite.mul_(b.prod(0)[:, None]).view(batch, patch, patch)
+            torch.bmm(grad_patch, torch.bmm(tents[1], x_t), out=grad_tents_y)
+            torch.bmm(grad_patch.transpose(1, 2), rows_t, out=grad_tents_x)
+            window.backward(grad_tents, seen_t, work, out=grad_raw_t)
+            dh.copy_(torch.mm(grad_pre_t.to(dtype), weight))
+        flat, flat_statistics = grad_pre.flatten(0, 1), grad_statistics.flatten(2).flatten(0, 1)
         flat_gates, flat_reading, _ = flat.split(sizes, 1)
-        flat_statistics = grad_statistics.flatten(0, 1)
-        by_weight = (flat.to(dtype).t() @ factor[:-1].flatten(0, 1)).to(x.dtype)
-        return (None, None, by_weight, flat.sum(0), flat_gates.t() @ z.flatten(0, 1),
-                flat_reading.t() @ sprite.flatten(0, 1),
-                flat_statistics.t() @ pre[:, :, 4 * hidden : -4].flatten(0, 1), flat_statistics.sum(0), None, None)
+        by_weight = (flat.to(dtype).t() @ factor[:-1].flatten(0, 1)).to(x.dtype).split(sizes)
+        by_offset = flat.sum(0).split(sizes)
+        by_hidden = torch.cat([flat_reading.t() @ sprite.flatten(0, 1), by_weight[1]], 1)
+        by_window = (by_weight[2] * window.stretch[:, None])[window.swap], (by_offset[2] * window.stretch)[window.swap]
+        by_output = flat_statistics.t() @ reading.flatten(0, 1), flat_statistics.sum(0)
+        return (None, None, by_weight[0], flat_gates.t() @ z.flatten(0, 1), by_offset[0], *by_window, by_hidden,
+                by_offset[1], *by_output, None, None)
+
+
+def _steps(buffers) -> list[tuple]:
+    """One tuple of views a step. All views are made before the loop: made inside, they take a tenth of its time."""
+    return list(zip(*(b if isinstance(b, list) else b.unbind() for b in buffers), strict=False))
 
 
 @functools.cache
