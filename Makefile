@@ -1,0 +1,73 @@
+# make book   execute the book and build its site        make lab     open it in JupyterLab
+# make test   every check there is                       make bench   measure speed and memory
+#
+# Each target first sets up .venv from requirements.lock, where it is missing or out of date. Another Python than
+# python3: make book PYTHON=python3.12
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+PYTEST := $(BIN)/python -m pytest
+# Two workers share the cores: one thread each.
+TWO := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.PHONY: help book test lab bench notebooks lock clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make book       execute the chapters (quick preset) and build the site in _build/html"
+	@echo "make test       ruff, tests, notebooks, the site and its pages in a browser"
+	@echo "make lab        open the book in JupyterLab"
+	@echo "make bench      measure speed and memory"
+	@echo "make notebooks  for authors: Markdown twins to notebooks, execute, save the outputs"
+	@echo "make lock       for maintainers: pin the newest versions in requirements.lock"
+	@echo "make clean      remove what was built (.venv stays: rm -rf .venv)"
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed, and $(PYTHON) is not: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+	  echo "setting up $(VENV)"; $(PYTHON) -m venv --clear $(VENV); } || { \
+	  echo "no virtual environment could be made: is Python's venv module installed (Debian: apt install python3-venv)?" >&2; exit 1; }
+	@echo "installing what requirements.lock pins: minutes, and PyTorch is the largest part"
+	$(PIP) install -r requirements.lock
+	$(PIP) install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+book: $(READY)
+	@$(BIN)/python book/build.py
+
+test: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/python book/build.py --check
+	$(TWO) $(PYTEST) -q -n 2 --ignore=tests/test_site.py --ignore=tests/browser
+	$(TWO) $(PYTEST) -q --nbval-lax --nbval-current-env --nbval-cell-timeout 120 \
+	  --nbval-sanitize-with tests/sanitize.cfg -n 2 --dist loadfile book/
+	$(BIN)/python book/build.py
+	$(PYTEST) -q tests/test_site.py tests/browser
+
+lab: $(READY)
+	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/book/intro.ipynb
+
+bench: $(READY)
+	$(BIN)/oneshot bench
+
+notebooks: $(READY)
+	@$(BIN)/python book/build.py --sync
+	@$(BIN)/python book/build.py --save
+
+# Local version labels (+cpu) and the CUDA packages of one machine's torch stay out: every platform gets its own.
+lock:
+	rm -rf _build/lock
+	$(PYTHON) -m venv _build/lock
+	_build/lock/bin/python -m pip --no-input install -q torch==2.13.0 '.[test,site]' hatchling editables
+	{ sed -n '/^#/p' requirements.lock; _build/lock/bin/python -m pip freeze --all \
+	  | grep -viE '^(pip|nvidia|triton|cuda|oneshot)' | sed 's/+[a-z0-9.]*$$//' | LC_ALL=C sort -f; } > _build/lock.txt
+	mv _build/lock.txt requirements.lock
+	rm -rf _build/lock
+
+clean:
+	rm -rf _build .pytest_cache .ruff_cache
+	find book oneshot_lib tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,90 @@
+"""What a notebook's outputs depend on, as one hash: a notebook runs again when it has changed."""
+
+import ast
+import hashlib
+import json
+import os
+import sys
+from functools import cache
+from pathlib import Path
+
+from pairs import ROOT, cell_metadata, notebook_of, read_notebook
+
+LIBRARY = ROOT / "oneshot_lib"
+
+
+@cache
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def module_file(dotted: str) -> Path | None:
+    base = ROOT.joinpath(*dotted.split("."))
+    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.exists()), None)
+
+
+def imported(source: str, package: str = "") -> set[str]:
+    """Dotted names that some source of `package` may load from the library; "*" where it cannot be told."""
+    lines = source.splitlines()
+    try:
+        tree = ast.parse("\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in lines))
+    except SyntaxError:
+        return {"*"}
+    names = {"*"} if "import_module" in source else set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {"*" if alias.name == "oneshot_lib" else alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")
+            parent = above[: len(above) - node.level + 1] if node.level else []
+            stem = ".".join([*parent, *([node.module] if node.module else [])])
+            names |= {stem} | {f"{stem}.{alias.name}" for alias in node.names}
+    return {name for name in names if name == "*" or name.split(".")[0] == "oneshot_lib"}
+
+
+def modules(source: str) -> set[Path]:
+    """The library's modules that code rests on, directly or through others."""
+    found, waiting = set(), imported(source)
+    while waiting:
+        dotted = waiting.pop()
+        if dotted == "*":
+            return {path for path in LIBRARY.rglob("*.py")}
+        parts = dotted.split(".")
+        for size in range(1, len(parts) + 1):
+            name = ".".join(parts[:size])
+            file = module_file(name)
+            if file and file not in found:
+                found.add(file)
+                package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+                waiting |= imported(file.read_text(encoding="utf-8"), package)
+    return found
+
+
+def files(source: str) -> set[Path]:
+    """The modules, what lies beside them (weights, splits, JavaScript), the records where they are read."""
+    code = modules(source)
+    folders = {file.parent for file in code} - {LIBRARY}
+    beside = {path for folder in folders for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    records = set((ROOT / "results").rglob("*.json")) if LIBRARY / "results.py" in code else set()
+    return code | {path for path in beside if path.suffix != ".py"} | records
+
+
+@cache
+def data_at_hand() -> str:
+    """Which data sets the chapters will find, as `oneshot data` describes them."""
+    sys.path.insert(0, str(ROOT))
+    try:
+        from oneshot_lib import data
+
+        return json.dumps([(one["name"], one["found"], one.get("hash")) for one in data.describe()], default=str)
+    except (ImportError, AttributeError):
+        return os.environ.get("ONESHOT_DATA", "")
+
+
+def state(name: str) -> str:
+    """A hash of a notebook's cells and of everything that their outputs depend on."""
+    cells = [(cell.cell_type, cell.source, cell_metadata(cell)) for cell in read_notebook(notebook_of(name)).cells]
+    code = "\n".join(source for kind, source, _ in cells if kind == "code")
+    used = files(code) | {ROOT / "requirements.lock", ROOT / "book/pairs.py"}
+    listed = [(path.relative_to(ROOT).as_posix(), digest(path)) for path in sorted(used)]
+    return hashlib.sha256(json.dumps([cells, listed, data_at_hand()], sort_keys=True).encode()).hexdigest()
