@@ -1,0 +1,161 @@
+"""The commands. Each reads its arguments, asks the library, and prints: text for people, JSON with --json."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="oneshot",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Re-run the tables of three papers on one-shot generative models, and draw with the trained ones.",
+    epilog="Start with: oneshot list",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Seed = Annotated[int, typer.Option(help="What every random number follows from.")]
+
+
+def put(value, as_json: bool, text: str) -> None:
+    """Print `value` as JSON, or `text`."""
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False) if as_json else text)
+
+
+@app.command("list", epilog="Example: oneshot list --json")
+def list_(as_json: Json = False) -> None:
+    """Experiments with their presets and expected times, and the trained models that are shipped."""
+    from oneshot_lib.cli import tables
+
+    found = tables.catalogue()
+    put(found, as_json, tables.catalogue_text(found))
+
+
+@app.command(epilog="Example: oneshot run rezende-table3 --preset laptop --minutes 30")
+def run(
+    name: Annotated[str, typer.Argument(help="An experiment, PAPER-ITEM; `oneshot list` has them.")],
+    preset: Annotated[str, typer.Option(help="quick, laptop or full.")] = "quick",
+    set_: Annotated[
+        list[str] | None, typer.Option("-p", "--set", metavar="KEY=VALUE", help="Replace a setting.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder; runs/NAME-PRESET-seedN unless given.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Stop cleanly after so long; the same command goes on.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; full means cuda unless given.")] = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Make a table of a paper again. The same command on the same folder goes on where it stopped."""
+    from oneshot_lib.cli import tables
+    from oneshot_lib.experiments.launch import launch
+
+    device = device or ("cuda" if preset == "full" else "cpu")
+    outcome = launch(name, preset, seed, out, minutes, device, settings(set_ or []), show=show)
+    report = {
+        "status": outcome.status,
+        "message": outcome.message,
+        "out": str(outcome.out),
+        "records": [r.to_json() for r in outcome.records],
+    }
+    if outcome.status != "done":
+        typer.echo(f"oneshot: {name}: {outcome.message}", err=True)
+    put(report, as_json, tables.run_text(outcome))
+    raise typer.Exit(outcome.code)
+
+
+def show(text: str) -> None:
+    """Pass on what a run prints while it trains: to standard error, so that standard output is the result."""
+    sys.stderr.write(text)
+    sys.stderr.flush()
+
+
+def settings(pairs: list[str]) -> dict[str, str]:
+    """["batch_size=48"] -> {"batch_size": "48"}. Raises ValueError where there is no "="."""
+    for pair in pairs:
+        if "=" not in pair:
+            raise ValueError(f"-p is {pair!r}; expected KEY=VALUE, as in -p batch_size=48")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+@app.command(epilog="Example: oneshot results --paper rezende --item table3")
+def results(
+    paper: Annotated[str | None, typer.Option(help="Only this paper, as in rezende.")] = None,
+    item: Annotated[str | None, typer.Option(help="Only this table or figure, as in table3.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Only this preset.")] = None,
+    keep: Annotated[Path | None, typer.Option(metavar="DIR", help="Copy a run's records into the checkout.")] = None,
+    write: Annotated[bool, typer.Option("--write", help="Make RESULTS.md and the README's table anew.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Every number with its error beside the paper's: the book's, and those of your own runs."""
+    from oneshot_lib import results as records
+    from oneshot_lib.cli import tables
+
+    if keep is not None:
+        kept = records.keep(keep)
+        typer.echo(
+            f"kept {len(kept)} records in results/; `oneshot results --write` puts them into the tables",
+            err=True,
+        )
+    if write:
+        typer.echo(f"written: {', '.join(p.name for p in records.write_tables())}", err=True)
+    found = records.collect(*tables.known_filters(paper, item, preset))
+    put([{"source": source, **r.to_json()} for source, r in found], as_json, tables.results_text(found))
+
+
+@app.command(epilog="Example: oneshot data")
+def data(
+    download: Annotated[str | None, typer.Option(metavar="NAME", help="Fetch a data set into the cache.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Which data sets are here, where they were found, what is missing and how to get it."""
+    from oneshot_lib import data as sets
+    from oneshot_lib.cli import tables
+
+    if download is not None:
+        sets.download(download)
+    found = sets.describe()
+    put(found, as_json, tables.data_text(found))
+
+
+@app.command(epilog="Example: oneshot draw omniglot28-st-additive-t20 -n 16 -o drawing.gif")
+def draw(
+    model: Annotated[str, typer.Argument(help="A shipped model; `oneshot list` has them.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="FILE.png, or FILE.gif for the drawing step by step.")],
+    n: Annotated[int, typer.Option("-n", help="How many drawings.")] = 16,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Let a trained model draw: symbols that nobody has drawn before."""
+    from oneshot_lib.cli.drawing import draw_file
+
+    report = draw_file(model, n, seed, out)
+    put(
+        report,
+        as_json,
+        f"{out}: {n} drawings by {model}, {report['frames']} frame{'s' * (report['frames'] > 1)}",
+    )
+
+
+@app.command(epilog="Example: oneshot bench sequential")
+def bench(
+    name: Annotated[str | None, typer.Argument(help="One benchmark; all of them unless given.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Speed on this machine, each as a ratio to a reference that was measured in the same run."""
+    from oneshot_lib.cli import tables
+
+    found = tables.run_benchmarks(name)
+    put(found, as_json, tables.benchmarks_text(found))
+
+
+@app.command(epilog="Example: oneshot doctor")
+def doctor(as_json: Json = False) -> None:
+    """What this machine has, and which presets it can run."""
+    from oneshot_lib.cli.doctor import examination_text, examine
+
+    found = examine()
+    put(found, as_json, examination_text(found))

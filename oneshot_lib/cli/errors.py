@@ -1,0 +1,55 @@
+"""Where every error of the command line ends: one line on standard error, and an exit code that is not 0."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from oneshot_lib.cli.commands import app
+from oneshot_lib.machine import share_cores
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 for success alone, 2 for a mistake, 130 for Ctrl-C.
+
+    With ONESHOT_DEBUG=1 in the environment an error keeps its traceback.
+    """
+    share_cores()
+    debug = os.environ.get("ONESHOT_DEBUG", "") not in ("", "0")
+    try:
+        code = app(args=arguments, standalone_mode=False, prog_name="oneshot")
+        sys.stdout.flush()
+        return code or 0
+    except BrokenPipeError:  # `oneshot list | head`: whoever read has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        if type(error).__name__ == "Abort":  # Ctrl-C, as the command-line library has it
+            return _say("interrupted", INTERRUPTED)
+        if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error, which knows how to be shown
+            error.show()
+            return error.exit_code
+        if isinstance(error, OSError):
+            return _say(_os_error(error), 2)
+        if isinstance(error, ValueError):
+            return _say(str(error), 2)
+        return _say(f"{type(error).__name__}: {error}; ONESHOT_DEBUG=1 shows where", 1)
+    except KeyboardInterrupt:
+        return _say("interrupted", INTERRUPTED)
+
+
+def _say(message: str, code: int) -> int:
+    print(f"oneshot: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _os_error(error: OSError) -> str:
+    """An OSError as a sentence: the file as its user knows it, and what was wrong."""
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    from oneshot_lib.data.files import shorten
+
+    return f"{shorten(error.filename)}: {error.strerror.lower()}"

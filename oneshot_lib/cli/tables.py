@@ -1,0 +1,150 @@
+"""What the commands show, as data for --json and as text."""
+
+import time
+
+from oneshot_lib.experiments import EXPERIMENTS, PRESETS, check
+
+BENCH_SECONDS = 28.0  # for all benchmarks together: with torch's import they answer within 40 s
+
+
+def columns(rows: list[list[str]], heading: list[str]) -> str:
+    """Aligned columns under their heading."""
+    lines = [heading, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(heading))]
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def duration(minutes: float) -> str:
+    """A length of time as one says it: "12 s", "60 min", "25 h"."""
+    if minutes < 1:
+        return f"{60 * minutes:.0f} s"
+    return f"{minutes:.0f} min" if minutes <= 120 else f"{minutes / 60:.0f} h"
+
+
+# --- list ---------------------------------------------------------------------------------------------------
+
+
+def catalogue() -> list[dict]:
+    """Experiments, then shipped models."""
+    from oneshot_lib import weights
+
+    found = []
+    for e in EXPERIMENTS.values():
+        presets = {
+            p: {
+                "expected_minutes": e.minutes[p],
+                "on": "one GPU" if p == "full" else "two cores",
+                "rows": [row.name for row in e.chosen(e.presets[p])],
+            }
+            for p in PRESETS
+        }
+        found.append(
+            {
+                "kind": "experiment",
+                "name": e.name,
+                "title": e.title,
+                "reference": e.reference,
+                "data": f"{e.data} {e.preprocessing}, split {e.split}",
+                "presets": presets,
+            }
+        )
+    for name, entry in sorted(weights.manifest().items()):
+        found.append({"kind": "model", "name": name, **{k: v for k, v in entry.items() if k not in ("kind", "name")}})
+    return found
+
+
+def catalogue_text(found: list[dict]) -> str:
+    experiments = [e for e in found if e["kind"] == "experiment"]
+    rows = [
+        [e["name"], e["title"], *(duration(e["presets"][p]["expected_minutes"]) for p in PRESETS)] for e in experiments
+    ]
+    blocks = [
+        columns(rows, ["experiment", "what", *PRESETS]),
+        "quick and laptop: on two cores; full: on one GPU. Run one: oneshot run NAME --preset quick",
+    ]
+    models = [[m["name"], str(m.get("model", "")), str(m.get("preset", ""))] for m in found if m["kind"] == "model"]
+    if models:
+        blocks += [
+            columns(models, ["model", "class", "preset"]),
+            "Let one draw: oneshot draw MODEL -o drawing.gif",
+        ]
+    return "\n\n".join(blocks)
+
+
+# --- run and results ----------------------------------------------------------------------------------------
+
+
+def run_text(outcome) -> str:
+    from oneshot_lib.data.files import shorten
+    from oneshot_lib.results import table, to_text
+
+    text = to_text(table(("this run", r) for r in outcome.records))
+    what = "the weights, the records and notebook.ipynb" if outcome.status == "done" else "what was done so far"
+    where = f"{outcome.status}: {shorten(outcome.out)} holds {what}"
+    return f"{text}\n\n{where}" if text else where
+
+
+def known_filters(paper: str | None, item: str | None, preset: str | None) -> tuple:
+    """The filters of `results` as they came. Raises ValueError where nothing can match."""
+    if paper is not None:
+        check(paper, {e.paper for e in EXPERIMENTS.values()}, "paper")
+    if item is not None:
+        check(item, {e.item for e in EXPERIMENTS.values()} | {"figure4"}, "item")
+    if preset is not None:
+        check(preset, PRESETS, "preset")
+    return paper, item, preset
+
+
+def results_text(found: list) -> str:
+    from oneshot_lib.results import table, to_text
+
+    if not found:
+        return "No records. Make some: oneshot run rezende-table3 --preset laptop"
+    return (
+        f"{to_text(table(found))}\n\n≤: a bound, the truth lies below. ±: standard error. floor: nats that "
+        "binarisation costs every model.\nsource: book = shipped records, own = runs on this machine."
+    )
+
+
+# --- data ---------------------------------------------------------------------------------------------------
+
+
+def data_text(found: list[dict]) -> str:
+    rows = [[d["name"], "found" if d["found"] else "missing", d["where"] or ""] for d in found]
+    notes = [f"{d['name']}: {d['problem'] or d['get']}" for d in found if not d["found"] or d["problem"]]
+    return "\n".join([columns(rows, ["data set", "", "where"]), *notes])
+
+
+# --- bench --------------------------------------------------------------------------------------------------
+
+
+def run_benchmarks(name: str | None) -> list[dict]:
+    """Call `NAME_benchmarks` of `oneshot_lib.benchmarks`, or all. Raises ValueError on an unknown name."""
+    from oneshot_lib import benchmarks
+
+    known = {
+        f.removesuffix("_benchmarks"): getattr(benchmarks, f) for f in dir(benchmarks) if f.endswith("_benchmarks")
+    }
+    chosen = known if name is None else {check(name, known, "benchmark"): known[name]}
+    until, found = time.monotonic() + BENCH_SECONDS, []
+    for i, measure in enumerate(chosen.values()):
+        found += measure(seconds=max(5.0, (until - time.monotonic()) / (len(chosen) - i)))
+    return found
+
+
+def benchmarks_text(found: list[dict]) -> str:
+    def number(value) -> str:
+        return "" if value is None else f"{value:.3g}"
+
+    rows = [
+        [
+            b["name"],
+            f"{number(b['value'])} {b['unit']}",
+            number(b["reference"]),
+            number(b["ratio"]),
+            number(b["target"]),
+            "" if None in (b["ratio"], b["target"]) else "yes" if b["ratio"] <= b["target"] else "no",
+        ]
+        for b in found
+    ]
+    return columns(rows, ["benchmark", "value", "reference", "ratio", "target", "reached"])

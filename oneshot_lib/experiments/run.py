@@ -1,0 +1,303 @@
+"""A run as its notebook sees it: the data, the rows to train, the time that is left, the records."""
+
+import atexit
+import contextlib
+import hashlib
+import math
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from oneshot_lib import machine
+from oneshot_lib.data import binarisation_floor
+from oneshot_lib.evaluation import Estimate
+from oneshot_lib.experiments.folder import claim, configuration, keep_choice, provenance
+from oneshot_lib.experiments.presets import Experiment, Row, Settings, experiment
+from oneshot_lib.models.attentive_scan import faster_dtype
+from oneshot_lib.results import Record, failed, write_record
+from oneshot_lib.training import Diverged, TrainingConfig, TrainingReport, run_lock, train
+
+TEMPORARY = "oneshot-run-"  # how the folders of runs without one are called
+_held: dict[Path, contextlib.ExitStack] = {}  # the folders that this process has locked
+
+
+class TimeSpent(Exception):
+    """The time budget is spent and everything is saved; the same command goes on."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"TimeSpent: {self}"]  # Jupyter shows this instead of a traceback
+
+
+class Run:
+    """What `start` returns. `settings`, `rows`, `images` (the data set), `train_images` and `test_images`
+    (uint8, grey).
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        preset: str,
+        seed: int,
+        settings: Settings,
+        out: Path,
+        device: str,
+        minutes: float | None,
+        images,
+    ):
+        self.experiment, self.preset, self.seed, self.settings = experiment, preset, seed, settings
+        self.out, self.device, self.images = out, device, images
+        self.deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
+        self.rows = experiment.chosen(settings)
+        grey, split = images.grey(experiment.preprocessing), images.split(experiment.split)
+        self.train_images = grey[split.train[: settings.train_images]]
+        self.test_images = grey[split.test[: settings.test_images]]
+        self.floor = {
+            "train": binarisation_floor(self.train_images),
+            "test": binarisation_floor(self.test_images),
+        }
+        self.reports: dict[str, TrainingReport] = {}
+        self.records: list[Record] = []
+        about = claim(out, configuration(experiment, preset, seed, settings, device, images))
+        self.commit, self.dirty = provenance(about["revisions"])
+        self.products = self._products(about)
+
+    def _products(self, about: dict) -> torch.dtype:
+        """What the large products of training run in. A measured choice is kept in run.json: a resumed run keeps it."""
+        name = self.settings.products
+        if name == "measured":
+            batch = self.settings.batch_size
+            fresh = "float32" if self.device != "cpu" else str(faster_dtype(batch)).removeprefix("torch.")
+            name = keep_choice(self.out, about, "products", fresh)
+            with live_progress():
+                print(f"large products in {name}, measured to be the faster here", flush=True)
+        return getattr(torch, name)
+
+    @property
+    def minutes_left(self) -> float | None:
+        left = (self.deadline - time.monotonic()) / 60
+        return None if left == math.inf else left
+
+    def check_time(self, what: str) -> None:
+        """Raises TimeSpent where the budget does not reach as far as `what`."""
+        if self.minutes_left is not None and self.minutes_left <= 0:
+            raise TimeSpent(f"the time budget is spent before {what}; the same command goes on from there")
+
+    def train(self, row: Row, model: torch.nn.Module, objective) -> TrainingReport:
+        """Train one row in its own folder, or load what is already there. `objective(model, step,
+        generator)` -> (B,).
+
+        Raises TimeSpent when the budget is spent first; a run that diverges leaves a record that says so.
+        """
+        s = self.settings
+        config = TrainingConfig(
+            steps=round(s.training_steps * (s.gated_share if row.canvas == "cgru" else 1)),
+            batch_size=s.batch_size,
+            learning_rate=s.learning_rate,
+            schedule=s.schedule,
+            warmup=s.warmup,
+            checkpoint_every=s.checkpoint_every,
+            seed=self.seed,
+        )
+        if hasattr(model, "product_dtype"):
+            model.product_dtype = self.products
+        try:
+            with live_progress():
+                report = train(
+                    model,
+                    objective,
+                    config,
+                    self.out / row.key,
+                    minutes=self.minutes_left,
+                    device=self.device,
+                    label=row.name,
+                )
+        except Diverged as error:
+            self._write(failed(self._describe(row, "test NLL", "bound"), str(error)))
+            raise
+        if not report.finished:
+            raise TimeSpent(f"{row.name}: {report.message}")
+        self.reports[row.key] = report
+        if hasattr(model, "product_dtype"):
+            model.product_dtype = torch.float32
+        model.eval()
+        return report
+
+    def record(self, row: Row, metric: str, estimate: Estimate, **more) -> Record:
+        """Write an estimate of log p(x), a bound or importance-weighted, as the NLL `metric` ("test NLL",
+        "train NLL").
+        """
+        kind = {"kind": "bound"} if estimate.k == 1 else {"kind": "iw", "k": estimate.k}
+        return self.record_value(row, metric, value=-estimate.value, error=estimate.error, n=estimate.n, **kind, **more)
+
+    def record_value(
+        self, row: Row, metric: str, kind: str, value: float, error: float | None = None, **more
+    ) -> Record:
+        """Write any other number of a row; `more` are fields of `oneshot_lib.results.Record` (n, series,
+        item, ...).
+        """
+        return self._write(self._describe(row, metric, kind, value=_plain(value), error=_plain(error), **more))
+
+    def _describe(self, row: Row, metric: str, kind: str, **more) -> Record:
+        e, half = self.experiment, "train" if metric.startswith("train") else "test"
+        report = self.reports.get(row.key)
+        published = row.paper.get(half) if kind == "bound" and metric == f"{half} NLL" else None
+        fields = dict(
+            paper=e.paper,
+            item=e.item,
+            row=row.name,
+            metric=metric,
+            unit="nats",
+            kind=kind,
+            value=None,
+            error=None,
+            n=None,
+            paper_value=published,
+            preset=self.preset,
+            minutes=round(report.seconds / 60, 2) if report else None,
+            device=device_name(self.device),
+            seed=self.seed,
+            commit=self.commit,
+            dirty=self.dirty,
+            data={
+                "name": self.images.name,
+                "preprocessing": e.preprocessing,
+                "split": e.split,
+                "hash": self.images.hash,
+            },
+            floor=round(self.floor[half], 3) if "NLL" in metric else None,
+            title=e.title,
+            notes="" if self.products == torch.float32 else f"trained with large products in {self.products}",
+            command=self.command,
+            weights=hashlib.sha256(report.weights.read_bytes()).hexdigest() if report else None,
+        )
+        return Record(**{**fields, **more})
+
+    def _write(self, record: Record) -> Record:
+        write_record(self.out / "records", record)
+        self.records.append(record)
+        return record
+
+    @property
+    def command(self) -> str:
+        """What makes this run again."""
+        standard = self.experiment.settings(self.preset)
+        changed = {k: v for k, v in vars(self.settings).items() if v != getattr(standard, k)}
+        options = [f"-p {k}={','.join(v) if isinstance(v, tuple) else v}" for k, v in changed.items()]
+        device = [f"--device {self.device}"] if self.device != "cpu" else []
+        return " ".join(
+            [
+                f"oneshot run {self.experiment.name} --preset {self.preset} --seed {self.seed}",
+                *options,
+                *device,
+            ]
+        )
+
+
+def start(
+    name: str,
+    preset: str = "quick",
+    seed: int = 0,
+    out: str | None = None,
+    minutes: float | None = None,
+    device: str = "cpu",
+    overrides: dict | None = None,
+) -> Run:
+    """Start or resume the run of an experiment in the folder `out` (None: a temporary one, gone with the
+    process).
+
+    `overrides` replaces settings of the preset. Raises ValueError on an unknown name or a folder with another
+    configuration, OSError where the folder can't be written or another process works in it, DataError on
+    bad data.
+    """
+    chosen = experiment(name)
+    settings = chosen.settings(preset, overrides)
+    check_device(device)
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    if out is None:
+        sweep_temporary()
+        out = tempfile.mkdtemp(prefix=TEMPORARY)
+        atexit.register(shutil.rmtree, out, ignore_errors=True)
+    folder = Path(out).resolve()
+    _hold(folder)
+    return Run(chosen, preset, seed, settings, folder, device, minutes, chosen.open_data())
+
+
+def sweep_temporary(age: float = 60.0) -> None:
+    """Remove the temporary folders of runs whose process was killed: `age` seconds old, and nobody holds the lock."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{TEMPORARY}*"):
+        with contextlib.suppress(OSError):  # a run is at work in it, or it is someone else's
+            if time.time() - folder.stat().st_mtime > age:
+                with run_lock(folder, timeout=0):
+                    shutil.rmtree(folder)
+
+
+def _hold(folder: Path) -> None:
+    """Lock the folder for this process, as long as it lives; a second start in it takes over from the
+    first.
+    """
+    if folder in _held:
+        return
+    stack = contextlib.ExitStack()
+    stack.enter_context(run_lock(folder))
+    _held[folder] = stack
+    atexit.register(stack.close)
+
+
+def check_device(device: str) -> None:
+    """Raises ValueError unless torch can compute on `device`: "cpu", "cuda", "cuda:1", "mps"."""
+    kind = device.split(":")[0]
+    if kind not in ("cpu", "cuda", "mps"):
+        raise ValueError(f"device is {device!r}; expected cpu, cuda, cuda:N or mps")
+    ready = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not ready[kind]:
+        raise ValueError(f"device is {device!r}, and torch finds none here; --device cpu works everywhere")
+
+
+def device_name(device: str) -> str:
+    """What a record says of the device: "cpu: AMD EPYC 7763, 2 threads", "cuda: NVIDIA H200"."""
+    if device.startswith("cuda"):
+        return f"cuda: {torch.cuda.get_device_name(device)}"
+    return f"{device}: {machine.processor()}, {torch.get_num_threads()} threads"
+
+
+@contextlib.contextmanager
+def live_progress():
+    """Under `oneshot run`, whose terminal is not this process's: what is printed meanwhile goes there,
+    through a file.
+    """
+    path = os.environ.get("ONESHOT_LIVE")
+    if not path:
+        yield
+        return
+    with open(path, "a", encoding="utf-8") as file:
+        stream = _Live(file, terminal=os.environ.get("ONESHOT_TERMINAL") == "1")
+        with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
+            yield
+
+
+class _Live:
+    """A text stream into the live file that says it is a terminal if the command's is one."""
+
+    def __init__(self, file, terminal: bool):
+        self.file, self.terminal, self.encoding = file, terminal, "utf-8"
+
+    def write(self, text: str) -> int:
+        count = self.file.write(text)
+        self.file.flush()
+        return count
+
+    def flush(self) -> None:
+        self.file.flush()
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+
+def _plain(value) -> float | None:
+    return None if value is None else round(float(np.asarray(value)), 5)

@@ -1,0 +1,340 @@
+"""Records: one JSON file a number, with everything that is needed to believe it or to do it again.
+
+A run writes its records into its own folder. `results/` of a checkout holds the ones that the book stands
+on, an installed package carries a copy of them, and laptop and full runs are also kept in the user's own
+store. Tables are rendered from records and from nothing else.
+"""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from oneshot_lib.data.files import shorten, write_whole
+
+PACKAGE = Path(__file__).resolve().parent
+PRESETS = ("quick", "laptop", "full")
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+DATA_KEYS = ("name", "preprocessing", "split", "hash")
+UPPER_BOUNDS = ("bound", "iw")  # kinds whose value bounds an NLL from above
+
+
+@dataclass(frozen=True)
+class Record:
+    """One number. An NLL is positive, in nats, and where `kind` is "bound" or "iw" (`k` importance samples)
+    the truth lies below it. `value` is None where the run failed, and `notes` says how.
+
+    `error` is the standard error over `n` draws, `floor` the part of an NLL that no model of binarised grey
+    pixels can get below (nats), `weights` the SHA-256 of the weights file, `series` the numbers behind a
+    curve. Raises ValueError on a preset or a data description of another form.
+    """
+
+    paper: str
+    item: str
+    row: str
+    metric: str
+    unit: str
+    kind: str
+    value: float | None
+    error: float | None
+    n: int | None
+    paper_value: float | None
+    preset: str
+    minutes: float | None
+    device: str
+    seed: int
+    commit: str | None
+    dirty: bool | None
+    data: dict
+    floor: float | None
+    weights: str | None
+    command: str
+    k: int | None = None
+    series: list[float] | None = None
+    title: str = ""
+    notes: str = ""
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def __post_init__(self):
+        if self.preset not in PRESETS:
+            raise ValueError(f"preset is {self.preset!r}; expected one of {', '.join(PRESETS)}")
+        if set(self.data) != set(DATA_KEYS):
+            raise ValueError(f"data has the keys {sorted(self.data)}; expected {', '.join(DATA_KEYS)}")
+
+    @property
+    def id(self) -> str:
+        """What tells this number from every other: also the name of its file."""
+        kind = f"{self.kind}{self.k or ''}"
+        parts = [
+            self.paper,
+            self.item,
+            self.row,
+            self.metric,
+            kind,
+            self.data["name"],
+            self.data["preprocessing"],
+            self.data["split"],
+            self.preset,
+            f"seed{self.seed}",
+        ]
+        return re.sub(r"[^a-z0-9]+", "-", "_".join(parts).lower().replace("_", "--")).strip("-")
+
+    @property
+    def quantity(self) -> str:
+        """The metric and how it was estimated: "test NLL, bound", "test NLL, IW K=50"."""
+        kind = f"IW K={self.k}" if self.kind == "iw" else self.kind
+        return f"{self.metric}, {kind}"
+
+    def shown(self) -> str:
+        """The value with its error, to the digits that the error leaves standing: "≤ 97.31 ± 0.12"."""
+        if self.value is None:
+            return "failed"
+        text = f"{self.value:.2f}" if self.error is None else f"{self.value:.2f} ± {self.error:.2f}"
+        return ("≤ " if self.kind in UPPER_BOUNDS else "") + text
+
+    def to_json(self) -> dict:
+        return {"id": self.id, **asdict(self)}
+
+
+def parse(text: str, name: str) -> Record:
+    """The record in a JSON text; `name` is what an error calls it. Raises ValueError on anything else."""
+    try:
+        values = json.loads(text)
+        values.pop("id", None)
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ValueError(f"{name}: expected a record, a JSON object; {error}") from error
+    known = {f.name for f in fields(Record)}
+    unknown, missing = set(values) - known, known - set(values)
+    if unknown or missing:
+        raise ValueError(f"{name}: expected a record; unknown keys {sorted(unknown)}, missing keys {sorted(missing)}")
+    return Record(**values)
+
+
+def write_record(folder: Path, record: Record) -> Path:
+    """Write FOLDER/ID.json, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{record.id}.json"
+    write_whole(path, (json.dumps(record.to_json(), indent=1, ensure_ascii=False) + "\n").encode())
+    path.chmod(0o644)
+    return path
+
+
+def read_records(folder: Path) -> list[Record]:
+    """Every record of a folder, in the order of the tables. A folder that is not there holds none."""
+    found = [parse(p.read_text(encoding="utf-8"), shorten(p)) for p in sorted(folder.glob("*.json"))]
+    return sorted(found, key=_order)
+
+
+def _order(record: Record) -> tuple:
+    def natural(text: str) -> list:
+        return [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", text.lower())]
+
+    r, tables_first = record, not record.item.startswith("table")
+    order = (r.paper, tables_first, natural(r.item), r.data["name"], natural(r.row), r.metric != "test NLL")
+    return *order, r.metric, r.kind, PRESETS.index(r.preset), r.seed
+
+
+def checkout() -> Path | None:
+    """The root of the checkout that this package runs from, or None where it is installed without one."""
+    root = PACKAGE.parent
+    return root if (root / "pyproject.toml").is_file() and (root / "book").is_dir() else None
+
+
+def book_results() -> Path:
+    """Where the book's records are: `results/` of the checkout, else the copy in the package."""
+    root = checkout()
+    return root / "results" if root else PACKAGE / "_results"
+
+
+def store() -> Path:
+    """Where this user's own laptop and full runs leave their records."""
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("oneshot")) / "results"
+
+
+def collect(paper: str | None = None, item: str | None = None, preset: str | None = None) -> list[tuple[str, Record]]:
+    """The book's records, then this user's own that differ from them: ("book" or "own", record)."""
+    book = read_records(book_results())
+    seen = {(r.id, r.value, r.commit) for r in book}
+    own = [r for r in read_records(store()) if (r.id, r.value, r.commit) not in seen]
+    wanted = {"paper": paper, "item": item, "preset": preset}
+    return [
+        (source, r)
+        for source, records in (("book", book), ("own", own))
+        for r in records
+        if all(v is None or getattr(r, k) == v for k, v in wanted.items())
+    ]
+
+
+def keep(run: Path) -> list[Path]:
+    """Copy the records of a run into the checkout's `results/`. Raises ValueError where there are none."""
+    if checkout() is None:
+        raise ValueError("keep copies into a checkout's results/, and this package is installed without a checkout")
+    records = read_records(run / "records")
+    if not records:
+        raise ValueError(f"{shorten(run)}: expected the folder of a run with records/*.json, found no record there")
+    return [write_record(book_results(), r) for r in records]
+
+
+# --- tables -------------------------------------------------------------------------------------------------
+
+
+def table(records: Iterable[tuple[str, Record]]) -> list[dict]:
+    """One row for each quantity on the same data, one cell for each preset; seeds stand side by side."""
+    rows: dict[tuple, dict] = {}
+    for source, r in records:
+        key = (
+            r.paper,
+            r.item,
+            r.row,
+            r.quantity,
+            r.data["name"],
+            r.data["preprocessing"],
+            r.data["split"],
+            source,
+        )
+        row = rows.setdefault(
+            key,
+            {
+                "paper": r.paper,
+                "item": r.item,
+                "title": r.title,
+                "row": r.row,
+                "quantity": r.quantity,
+                "unit": r.unit,
+                "paper_value": "",
+                "data": f"{r.data['name']} {r.data['preprocessing']}",
+                "floor": "" if r.floor is None else f"{r.floor:.1f}",
+                "source": source,
+                "cells": {},
+                "records": [],
+            },
+        )
+        if r.paper_value is not None:
+            row["paper_value"] = ("≤ " if r.kind in UPPER_BOUNDS else "") + f"{r.paper_value:g}"
+        row["cells"].setdefault(r.preset, []).append((r.seed, r.shown()))
+        row["records"].append(r)
+    for row in rows.values():
+        row["cells"] = {p: _seeds(cells) for p, cells in row["cells"].items()}
+    return list(rows.values())
+
+
+def _seeds(cells: list[tuple[int, str]]) -> str:
+    return cells[0][1] if len(cells) == 1 else "; ".join(f"{shown} (seed {seed})" for seed, shown in cells)
+
+
+def columns(rows: list[dict]) -> list[tuple[str, callable]]:
+    """(heading, how to read it from a row): paper's value, one column a preset, data, floor, source."""
+    present = [p for p in PRESETS if any(p in row["cells"] for row in rows)]
+    read = [
+        ("row", lambda r: r["row"]),
+        ("quantity", lambda r: r["quantity"]),
+        ("paper", lambda r: r["paper_value"]),
+    ]
+    read += [(p, lambda r, p=p: r["cells"].get(p, "")) for p in present]
+    return read + [
+        ("data", lambda r: r["data"]),
+        ("floor", lambda r: r["floor"]),
+        ("source", lambda r: r["source"]),
+    ]
+
+
+def groups(rows: list[dict]) -> list[tuple[str, list[dict]]]:
+    """The rows of each table or figure of a paper under its heading."""
+    found: dict[str, list[dict]] = {}
+    for row in rows:
+        title = f"{row['paper'].capitalize()}, {re.sub(r'(?<=[a-z])(?=[0-9])', ' ', row['item'])}"
+        found.setdefault(f"{title}: {row['title']}" if row["title"] else title, []).append(row)
+    return list(found.items())
+
+
+def to_text(rows: list[dict]) -> str:
+    """The tables for a terminal."""
+    blocks = []
+    for heading, group in groups(rows):
+        read = columns(group)
+        cells = [[name for name, _ in read]] + [[f(row) for _, f in read] for row in group]
+        widths = [max(len(line[i]) for line in cells) for i in range(len(read))]
+        lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells]
+        blocks.append("\n".join([heading, lines[0], "-" * (sum(widths) + 2 * len(widths) - 2), *lines[1:]]))
+    return "\n\n".join(blocks)
+
+
+def to_markdown(rows: list[dict], link: str | None = None) -> str:
+    """The tables as Markdown; with a `link`, "results/", every value's record is linked as LINK + ID.json."""
+    blocks = []
+    for heading, group in groups(rows):
+        read = [c for c in columns(group) if c[0] != "source"]
+        if link is not None:
+            read.append(("record", lambda row: ", ".join(f"[{r.preset}]({link}{r.id}.json)" for r in row["records"])))
+        lines = [[name for name, _ in read], ["---"] * len(read)] + [[f(row) for _, f in read] for row in group]
+        blocks.append(f"**{heading}**\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines))
+    return "\n\n".join(blocks)
+
+
+EXPLANATION = """\
+Every number is a file beside this one. NLL is in nats an image; ≤ marks a bound on it: "bound" is the free
+energy, "IW K" the importance-weighted estimate with K samples; ± is the standard error of the mean over the
+draws. The floor is what the binarisation of grey pixels adds to every model's NLL, so numbers on data with
+other floors do not compare. Presets stand in columns of their own. `paper` is the published value, on the
+paper's data and at the paper's scale.
+"""
+
+
+def render_book(records: list[Record]) -> str:
+    """The text of results/RESULTS.md."""
+    body = to_markdown(table(("book", r) for r in records), "") or "No records yet."
+    return f"# Results\n\nGenerated by `oneshot results --write`; not to be edited.\n\n{EXPLANATION}\n\n{body}\n"
+
+
+def render_readme(records: list[Record], readme: str) -> str:
+    """`readme` with the table between its two markers made anew from the test metrics among the records."""
+    if readme.count(BEGIN) != 1 or readme.count(END) != 1:
+        raise ValueError(f"README.md: expected one {BEGIN} and one {END} for the results table to stand between")
+    chosen = [("book", r) for r in records if r.metric.startswith("test") and r.preset != "quick"]
+    body = to_markdown(table(chosen), "results/") or "No records yet."
+    return f"{readme.split(BEGIN)[0]}{BEGIN}\n{body}\n{END}{readme.split(END)[1]}"
+
+
+def write_tables() -> list[Path]:
+    """Make RESULTS.md, and README.md's table where it has the markers, anew from `results/`."""
+    root = checkout()
+    if root is None:
+        raise ValueError("RESULTS.md is written in a checkout, and this package is installed without one")
+    records = read_records(root / "results")
+    written = {root / "results/RESULTS.md": render_book(records)}
+    readme = root / "README.md"
+    if readme.is_file() and BEGIN in readme.read_text(encoding="utf-8"):
+        written[readme] = render_readme(records, readme.read_text(encoding="utf-8"))
+    for path, text in written.items():
+        (root / "results").mkdir(exist_ok=True)
+        write_whole(path, text.encode())
+        path.chmod(0o644)
+    return list(written)
+
+
+def revision() -> tuple[str | None, bool | None]:
+    """The commit of the checkout and whether tracked files differ from it; (None, None) outside of one."""
+    root = checkout()
+    if root is None:
+        return None, None
+    try:
+        ask = [
+            ["git", "-C", str(root), *words.split()]
+            for words in ("rev-parse HEAD", "status --porcelain -uno -- . :!results")
+        ]
+        commit, status = (subprocess.run(a, capture_output=True, text=True, timeout=20) for a in ask)
+    except (OSError, subprocess.TimeoutExpired):
+        return None, None
+    if commit.returncode:
+        return None, None
+    return commit.stdout.strip(), bool(status.stdout.strip())
+
+
+def failed(record: Record, why: str) -> Record:
+    """The record of a number that a run did not reach: kept like any other."""
+    return replace(record, value=None, error=None, n=None, series=None, notes=f"failed: {why}")

@@ -1,0 +1,223 @@
+"""The contracts of the command line: exit codes, JSON, the nearest name, and never a traceback for a user's mistake."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+
+import pytest
+
+from oneshot_lib import results, weights
+from oneshot_lib.cli import errors, main
+from oneshot_lib.experiments import EXPERIMENTS
+
+COMMANDS = ("list", "run", "results", "data", "draw", "bench", "doctor")
+HEAVY = {"torch", "numpy", "matplotlib", "PIL", "oneshot_lib.data", "rich"}
+
+
+def oneshot(*arguments, **environment) -> subprocess.CompletedProcess:
+    """The command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "oneshot_lib", *map(str, arguments)],
+        capture_output=True, text=True, env=os.environ | environment)  # fmt: skip
+
+
+@pytest.fixture
+def said(capsys):
+    """`said(*arguments)` -> (exit code, standard output, standard error) of a command in this process."""
+
+    def run(*arguments):
+        code = main([str(a) for a in arguments])
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def tiny_model(tmp_path, monkeypatch):
+    """A folder of weights with one untrained model in it, "letters-t12"."""
+    import torch
+    from safetensors.torch import save_file
+
+    from oneshot_lib.models.sequential import SequentialConfig, SequentialModel
+
+    torch.manual_seed(0)
+    model = SequentialModel(SequentialConfig(steps=12, hidden=8, posterior_hidden=8))
+    save_file(model.state_dict(), tmp_path / "letters-t12.safetensors")
+    entry = {"sha256": weights.sha256(tmp_path / "letters-t12.safetensors"), "config": asdict(model.config)}
+    (tmp_path / "manifest.json").write_text(json.dumps({"letters-t12": entry}))
+    monkeypatch.setattr(weights, "FOLDER", tmp_path)
+
+
+def test_help_needs_nothing_heavy():
+    code = (
+        "import sys\nfrom oneshot_lib.cli import main\n"
+        f"code = main(['--help'])\nsys.exit(code or (', '.join({HEAVY} & set(sys.modules)) or 0))"
+    )
+    p = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (p.returncode, p.stderr) == (0, "")
+    assert all(name in p.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example_and_json(said, name):
+    code, out, err = said(name, "--help")
+    assert code == 0 and not err
+    assert f"Example: oneshot {name}" in out and "--json" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["lst"], "'list'"),
+        (["run", "rezende-tabel3"], "'rezende-table3'"),
+        (["run", "rezende-table3", "--preset", "laptob"], "'laptop'"),
+        (["run", "rezende-table3", "-p", "batchsize=3"], "'batch_size'"),
+        (["run", "rezende-table3", "-p", "batch_size"], "expected KEY=VALUE"),
+        (["run", "rezende-table3", "-p", "batch_size=x"], "expected a whole number"),
+        (["run", "rezende-table3", "--seed", "x"], "--seed"),
+        (["run", "rezende-table3", "--minutes", "-1"], "expected a number above 0"),
+        (["run"], "name"),
+        (["results", "--paper", "rezendes"], "'rezende'"),
+        (["results", "--item", "tabel3"], "'table3'"),
+        (["results", "--preset", "fulll"], "'full'"),
+        (["results", "--keep", "no/such/run"], "expected the folder of a run"),
+        (["data", "--download", "omniglott"], "omniglot"),
+        (["draw", "letters-t21", "-o", "a.png"], "'letters-t12'"),
+        (["draw", "letters-t12", "-o", "a.jpg"], ".png or .gif"),
+        (["draw", "letters-t12", "-o", "a.png", "-n", "0"], "expected 1 to"),
+        (["draw", "letters-t12", "-o", "no/such/folder/a.png"], "does not exist"),
+        (["draw", "letters-t12"], "--out"),
+        (["--versoin"], "--versoin"),
+    ],
+)
+def test_a_mistake_is_answered_in_words_and_with_exit_code_2(said, tiny_model, arguments, hint):
+    code, out, err = said(*arguments)
+    assert code == 2 and hint in err
+    assert "Traceback" not in err and not out
+
+
+def test_a_mistake_keeps_its_traceback_where_it_is_asked_for(monkeypatch):
+    monkeypatch.setenv("ONESHOT_DEBUG", "1")
+    with pytest.raises(ValueError, match="rezende-table3"):
+        main(["run", "rezende-tabel3"])
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (ValueError("x is 3;\nexpected 4"), 2, "oneshot: x is 3; expected 4\n"),
+        (FileNotFoundError(2, "No such file or directory", "a/b"), 2, "oneshot: a/b: no such file or directory\n"),
+        (OSError("the disk is full"), 2, "oneshot: the disk is full\n"),
+        (KeyboardInterrupt(), 130, "oneshot: interrupted\n"),
+        (ZeroDivisionError("by zero"), 1, "oneshot: ZeroDivisionError: by zero; ONESHOT_DEBUG=1 shows where\n"),
+    ],
+)
+def test_every_error_ends_as_one_line_and_a_code(monkeypatch, capsys, error, code, line):
+    def app(**_):
+        raise error
+
+    monkeypatch.setattr(errors, "app", app)
+    assert main([]) == code
+    assert capsys.readouterr().err == line
+
+
+def test_list_has_every_experiment_and_every_model(said, tiny_model):
+    code, out, _ = said("list", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert [e["name"] for e in found if e["kind"] == "experiment"] == list(EXPERIMENTS)
+    assert [m["name"] for m in found if m["kind"] == "model"] == ["letters-t12"]
+    text = said("list")[1]
+    assert "letters-t12" in text and "rezende-table3" in text and "60 min" in text
+
+
+def test_results_as_json_have_every_key(said, tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "checkout", lambda: tmp_path)
+    monkeypatch.setattr(results, "store", lambda: tmp_path / "store")
+    assert said("results", "--json")[:2] == (0, "[]\n")
+    assert "No records" in said("results")[1]
+    record = results.Record(
+        paper="rezende", item="table3", row="r", metric="test NLL", unit="nats", kind="bound", value=98.0, error=0.2,
+        n=24_000, paper_value=96.5, preset="laptop", minutes=30.0, device="cpu", seed=0, commit="c", dirty=False,
+        data={"name": "omniglot", "preprocessing": "28-area", "split": "s", "hash": "h"}, floor=44.3, weights="w",
+        command="oneshot run rezende-table3")  # fmt: skip
+    results.write_record(tmp_path / "results", record)
+    (found,) = json.loads(said("results", "--json")[1])
+    assert found["source"] == "book" and found["id"] == record.id
+    keys = """paper item row metric unit kind value error n paper_value preset minutes device seed commit dirty
+    data floor weights command""".split()
+    assert set(keys) <= set(found)
+    text = said("results", "--paper", "rezende", "--item", "table3", "--preset", "laptop")[1]
+    assert "≤ 98.00 ± 0.20" in text and "≤ 96.5" in text
+    assert said("results", "--preset", "full", "--json")[1] == "[]\n"
+
+
+def test_data_says_what_is_here(said):
+    code, out, _ = said("data", "--json")
+    assert code == 0 and {"omniglot", "mnist", "glyphs"} <= {d["name"] for d in json.loads(out)}
+    assert "omniglot" in said("data")[1]
+
+
+def test_doctor_says_what_this_machine_can_run(said):
+    code, out, _ = said("doctor", "--json")
+    found = json.loads(out)
+    assert code == 0 and set(found["presets"]) == {"quick", "laptop", "full"}
+    assert found["bfloat16"]["speedup"] > 0 and found["cores"] >= 1 and found["memory_gb"] > 0
+
+
+def test_bench_calls_what_it_finds(said, monkeypatch):
+    import types
+
+    row = {"name": "sequential T=3", "value": 0.1, "unit": "s", "reference": 0.2, "ratio": 0.5, "target": 1.0}
+    module = types.ModuleType("oneshot_lib.benchmarks")
+    module.sequential_benchmarks = lambda seconds: [row]
+    module.other_benchmarks = lambda seconds: [row | {"name": "other", "ratio": None, "target": None}]
+    monkeypatch.setitem(sys.modules, "oneshot_lib.benchmarks", module)
+    monkeypatch.setattr("oneshot_lib.benchmarks", module, raising=False)
+    assert json.loads(said("bench", "sequential", "--json")[1]) == [row]
+    assert len(json.loads(said("bench", "--json")[1])) == 2
+    assert "yes" in said("bench", "sequential")[1]
+    code, _, err = said("bench", "sequentail")
+    assert code == 2 and "'sequential'" in err
+
+
+def test_draw_writes_a_picture_or_a_moving_one(said, tiny_model, tmp_path):
+    from PIL import Image, ImageSequence
+
+    code, out, _ = said("draw", "letters-t12", "-n", 5, "-o", tmp_path / "a.gif", "--json")
+    assert code == 0 and json.loads(out)["frames"] == 13
+    with Image.open(tmp_path / "a.gif") as picture:
+        frames = [frame.convert("L").tobytes() for frame in ImageSequence.Iterator(picture)]
+    assert len(frames) == 13 and len(set(frames)) > 0.7 * len(frames)
+    assert said("draw", "letters-t12", "-n", 5, "-o", tmp_path / "a.png")[0] == 0
+    first = (tmp_path / "a.png").read_bytes()
+    said("draw", "letters-t12", "-n", 5, "-o", tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes() == first  # the same seed, the same drawings
+    said("draw", "letters-t12", "-n", 5, "-o", tmp_path / "a.png", "--seed", 1)
+    assert (tmp_path / "a.png").read_bytes() != first
+
+
+def test_the_quick_preset_makes_table_3(tmp_path):
+    home = {"ONESHOT_DATA": "", "XDG_DATA_HOME": str(tmp_path / "data")}
+    p = oneshot("run", "rezende-table3", "--preset", "quick", "--out", tmp_path / "run", "--json", **home)
+    assert p.returncode == 0, p.stderr
+    report = json.loads(p.stdout)
+    assert report["status"] == "done" and (tmp_path / "run/DONE").is_file()
+    assert "step 24 of 24" in p.stderr  # the training is watched
+    by_kind = {(r["row"], r["metric"], r["kind"]): r for r in report["records"]}
+    for row in ("ST + additive, 20 steps", "ST + CGRU, 20 steps"):
+        bound, iw = by_kind[row, "test NLL", "bound"], by_kind[row, "test NLL", "iw"]
+        assert bound["value"] > bound["floor"] > 0 and bound["error"] > 0 and bound["n"] > iw["n"] and iw["k"] > 1
+        assert bound["data"] | {"hash": ""} == {
+            "name": "glyphs", "preprocessing": "28-area", "split": "random-drawings", "hash": ""}  # fmt: skip
+        assert len(by_kind[row, "KL of all steps", "mean"]["series"]) == 20
+        assert by_kind[row, "train NLL", "bound"]["weights"] == bound["weights"]
+    assert by_kind["ST + additive, 20 steps", "test NLL", "bound"]["paper_value"] == 96.5
+    files = {f.relative_to(tmp_path / "run").as_posix() for f in (tmp_path / "run").rglob("*.safetensors")}
+    assert {"st-additive-t20/weights.safetensors", "st-cgru-t20/weights.safetensors"} <= files
+    assert not any("checkpoint" in f for f in files)
+    assert not (tmp_path / "data").exists()  # a quick run is nobody's record
+    other = oneshot("run", "rezende-table3", "--out", tmp_path / "run", "--seed", 1, **home)
+    assert other.returncode == 2 and "seed 0, not 1" in other.stderr and "Traceback" not in other.stderr

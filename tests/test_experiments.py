@@ -1,0 +1,418 @@
+"""What can be run, how a run's folder is kept, and how a notebook is executed, watched, stopped and believed.
+
+The notebooks here are tiny ones that need no torch: what is tested is the machinery around them.
+"""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import fields
+from types import SimpleNamespace
+
+import nbformat
+import numpy as np
+import psutil
+import pytest
+
+from oneshot_lib import experiments, results
+from oneshot_lib.evaluation import Estimate
+from oneshot_lib.experiments import EXPERIMENTS, PRESETS, Experiment, Settings, folder, launch
+from oneshot_lib.experiments.folder import claim, configuration, differences, provenance
+
+LETTERS = SimpleNamespace(
+    name="letters", hash="1234", grey=lambda name: np.full((4, 28, 28), 128, np.uint8),
+    split=lambda name: SimpleNamespace(train=np.array([0, 1, 2]), test=np.array([3])))  # fmt: skip
+
+
+# --- presets ------------------------------------------------------------------------------------------------
+
+
+def test_every_experiment_has_every_preset_and_a_notebook():
+    for e in EXPERIMENTS.values():
+        assert set(e.presets) == set(e.minutes) == set(PRESETS)
+        assert e.name == f"{e.paper}-{e.item}"
+        assert launch.notebook(e.name).stem == e.name
+        for preset in PRESETS:
+            assert [row.key for row in e.chosen(e.presets[preset])] == list(e.presets[preset].rows)
+        assert e.minutes["laptop"] <= 60
+
+
+@pytest.mark.parametrize("preset", ["laptop", "full"])
+def test_the_papers_protocol_is_kept_where_numbers_count(preset):
+    for e in EXPERIMENTS.values():
+        s = e.presets[preset]
+        assert s.test_draws == 24_000 and s.train_images is None and s.test_images is None
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ({"batchsize": 3}, "unknown setting 'batchsize'; did you mean 'batch_size'?"),
+        ({"batch_size": "many"}, "batch_size is 'many'; expected a whole number"),
+        ({"learning_rate": "fast"}, "learning_rate is 'fast'; expected a number"),
+        ({"rows": "st-aditive-t20"}, "unknown row 'st-aditive-t20'; did you mean 'st-additive-t20'?"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_the_nearest(override, message):
+    with pytest.raises(ValueError) as error:
+        experiments.experiment("rezende-table3").settings("quick", override)
+    assert message in str(error.value)
+
+
+def test_a_wrong_name_is_refused_with_the_nearest():
+    with pytest.raises(ValueError, match="did you mean 'rezende-table3'"):
+        experiments.experiment("rezende-tabel3")
+    with pytest.raises(ValueError, match="unknown preset 'quik'; did you mean 'quick'"):
+        experiments.experiment("rezende-table3").settings("quik")
+    with pytest.raises(ValueError, match="expected one of a, b"):
+        experiments.check("zzz", ["b", "a"], "letter")
+
+
+def test_settings_from_a_command_line_have_their_types():
+    chosen = experiments.experiment("rezende-table3")
+    text = {"training_steps": "2_000", "learning_rate": "1e-4", "train_images": "none", "rows": "st-cgru-t20"}
+    s = chosen.settings("quick", text)
+    assert (s.training_steps, s.learning_rate, s.train_images, s.rows) == (2000, 1e-4, None, ("st-cgru-t20",))
+    same = {"training_steps": 2_000, "learning_rate": 1e-4, "train_images": None, "rows": ["st-cgru-t20"]}
+    assert chosen.settings("quick", same) == s
+    assert {f.name for f in fields(Settings)} == set(vars(s))
+
+
+# --- the folder ---------------------------------------------------------------------------------------------
+
+
+def wanted(**changes) -> dict:
+    chosen = experiments.experiment("rezende-table3")
+    settings = chosen.settings("quick", changes.pop("overrides", {}))
+    values = dict(preset="quick", seed=0, device="cpu") | changes
+    return configuration(chosen, values["preset"], values["seed"], settings, values["device"], LETTERS)
+
+
+def test_the_same_command_goes_on_in_its_folder(tmp_path):
+    claim(tmp_path / "new/run", wanted())
+    before = (tmp_path / "new/run/run.json").read_bytes()
+    claim(tmp_path / "new/run", wanted())
+    assert (tmp_path / "new/run/run.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 3}, "seed 0, not 3"),
+        ({"preset": "laptop"}, "preset quick, not laptop"),
+        ({"overrides": {"batch_size": "48"}}, "settings.batch_size 8, not 48"),
+        ({"device": "cuda"}, "device cpu, not cuda"),
+    ],
+)
+def test_another_configuration_is_refused_by_its_difference(tmp_path, changes, message):
+    claim(tmp_path, wanted())
+    before = (tmp_path / "run.json").read_bytes()
+    with pytest.raises(ValueError) as error:
+        claim(tmp_path, wanted(**changes))
+    assert message in str(error.value) and (tmp_path / "run.json").read_bytes() == before
+
+
+def test_other_data_is_another_run(tmp_path):
+    claim(tmp_path, wanted())
+    other = wanted()
+    other["data"]["hash"] = "5678"
+    with pytest.raises(ValueError, match="data.hash 1234, not 5678"):
+        claim(tmp_path, other)
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(ValueError, match="holds files that are no run"):
+        claim(tmp_path, wanted())
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"configuration": 3}', "null"])
+def test_a_spoiled_description_is_an_error_that_names_it(tmp_path, text):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(ValueError, match=r"run\.json: expected the description of a run"):
+        claim(tmp_path, wanted())
+
+
+def test_a_folder_that_cannot_be_made_is_an_os_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        claim(tmp_path / "file/run", wanted())
+
+
+def test_differences_are_named_one_by_one():
+    found, asked = {"a": 1, "b": {"c": 2, "d": [1, 2]}}, {"a": 1, "b": {"c": 3, "d": [1]}}
+    assert differences(found, asked) == ["b.c 2, not 3", "b.d 1,2, not 1"]
+    assert differences(found, found) == []
+
+
+def test_a_commit_stands_alone_or_the_record_says_so(tmp_path, monkeypatch):
+    assert provenance([["aa", False]]) == ("aa", False)
+    assert provenance([["aa", True]]) == ("aa", True)
+    assert provenance([["aa", False], ["bb", False]]) == ("bb", True)  # two commits worked on it
+    assert provenance([[None, None]]) == (None, None)
+    monkeypatch.setattr(folder, "revision", lambda: ("aa", False))
+    claim(tmp_path, wanted())
+    monkeypatch.setattr(folder, "revision", lambda: ("bb", False))
+    assert claim(tmp_path, wanted())["revisions"] == [["aa", False], ["bb", False]]
+
+
+# --- a run, as its notebook sees it ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def begin(tmp_path, monkeypatch):
+    """`begin(**parameters)` starts a run of three steps on four grey squares, and gives it with a model to train."""
+    import torch
+
+    from oneshot_lib.experiments import run as notebook_side
+
+    class Slope(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.slope = torch.nn.Parameter(torch.zeros(1))
+
+    def objective(model, step, generator):
+        return torch.randn(4, generator=generator) - (model.slope - 1).square()
+
+    def run(**parameters):
+        overrides = {"rows": ["st-additive-t20"], "training_steps": 3, "checkpoint_every": 1}
+        found = experiments.start("rezende-table3", out=str(tmp_path / "run"), **{"overrides": overrides} | parameters)
+        return found, found.rows[0], Slope(), parameters.get("objective", objective)
+
+    monkeypatch.setattr(Experiment, "open_data", lambda self: LETTERS)
+    yield run
+    for stack in notebook_side._held.values():
+        stack.close()
+    notebook_side._held.clear()
+
+
+def test_a_record_says_everything_about_its_number(begin, tmp_path):
+    run, row, model, objective = begin(seed=5)
+    report = run.train(row, model, objective)
+    record = run.record(row, "test NLL", Estimate(value=-90.0, error=0.5, n=24_000))
+    assert (record.value, record.error, record.n, record.kind) == (90.0, 0.5, 24_000, "bound")  # an NLL, positive
+    assert (record.paper, record.item, record.paper_value, record.seed) == ("rezende", "table3", 96.5, 5)
+    assert record.data == {"name": "letters", "preprocessing": "28-area", "split": "random-drawings", "hash": "1234"}
+    assert record.floor == pytest.approx(28 * 28 * 0.6931, rel=1e-3)  # grey squares: every pixel is a fair coin
+    assert record.weights == hashlib.sha256(report.weights.read_bytes()).hexdigest()
+    weighted = run.record(row, "test NLL", Estimate(value=-88.0, error=0.5, n=100, k=50))
+    assert (weighted.kind, weighted.k, weighted.paper_value) == ("iw", 50, None)
+    kl = run.record_value(row, "KL of all steps", "mean", 20.0, item="figure4", series=(12.0, 8.0))
+    assert (kl.item, kl.floor, kl.value) == ("figure4", None, 20.0)
+    assert len(results.read_records(tmp_path / "run/records")) == 3
+    words = record.command.split()
+    assert words[:5] == ["oneshot", "run", "rezende-table3", "--preset", "quick"]
+    asked = dict(w.split("=") for w in words if "=" in w)
+    assert experiments.experiment("rezende-table3").settings("quick", asked) == run.settings  # it makes the run again
+
+
+def test_a_spent_budget_stops_a_run_and_the_same_call_goes_on(begin):
+    from oneshot_lib.experiments.run import TimeSpent
+
+    run, row, model, objective = begin(minutes=1e-9)
+    with pytest.raises(TimeSpent, match="the same command goes on"):
+        run.train(row, model, objective)
+    with pytest.raises(TimeSpent, match="before the evaluation"):
+        run.check_time("the evaluation")
+    run, row, model, objective = begin()
+    assert run.train(row, model, objective).finished
+    assert run.minutes_left is None
+
+
+def test_a_run_that_diverges_leaves_a_record_of_it(begin, tmp_path):
+    from oneshot_lib.training import Diverged
+
+    run, row, model, _ = begin(overrides={"rows": ["st-additive-t20"], "training_steps": 200, "checkpoint_every": 50})
+    with pytest.raises(Diverged):
+        run.train(row, model, lambda model, step, generator: model.slope.expand(2) * float("nan"))
+    (record,) = results.read_records(tmp_path / "run/records")
+    assert record.value is None and record.notes.startswith("failed:") and record.shown() == "failed"
+
+
+def test_without_a_folder_a_run_is_temporary(begin, tmp_path, monkeypatch):
+    from oneshot_lib.experiments.run import sweep_temporary
+    from oneshot_lib.training import run_lock
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    first, second = experiments.start("rezende-table3"), experiments.start("rezende-table3")
+    assert first.out != second.out and first.out.is_dir() and second.out.parent == tmp_path
+    for name in ("oneshot-run-dead", "oneshot-run-alive", "else"):
+        (tmp_path / name).mkdir()
+    with run_lock(tmp_path / "oneshot-run-alive"):
+        sweep_temporary(age=-1)
+    left = {p.name for p in tmp_path.iterdir()}
+    assert left == {first.out.name, second.out.name, "oneshot-run-alive", "else"}
+
+
+# --- executing ----------------------------------------------------------------------------------------------
+
+SUCCESS = """
+import os
+from pathlib import Path
+Path(out, "made").write_text(f"{preset} {seed} {minutes} {overrides}")
+print("step 7", file=open(os.environ["ONESHOT_LIVE"], "a"), flush=True)
+"""
+ENDLESS = "import os, time\nfrom pathlib import Path\nPath(out, 'pid').write_text(str(os.getpid()))\ntime.sleep(60)"
+STAND_IN = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+import numpy as np
+from oneshot_lib.experiments import Experiment, launch
+letters = SimpleNamespace(name="letters", hash="1234", grey=lambda name: np.zeros((2, 28, 28), np.uint8))
+Experiment.open_data = lambda self: letters
+launch.notebook = lambda name: Path(sys.argv[1])
+"""
+
+
+def write_notebook(path, source: str):
+    """A notebook of two cells: the parameters of every experiment, and `source`."""
+    names = "preset, seed, out, minutes, device, overrides = None, None, None, None, None, None"
+    cells = [nbformat.v4.new_code_cell(names, metadata={"tags": ["parameters"]}), nbformat.v4.new_code_cell(source)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": {
+        "name": "python3", "display_name": "Python 3", "language": "python"}}), path)  # fmt: skip
+    return path
+
+
+@pytest.fixture
+def go(tmp_path, monkeypatch):
+    """`go(source)` launches a notebook made of `source` in `go.out`; what the run showed lies in `go.shown`."""
+    monkeypatch.setattr(Experiment, "open_data", lambda self: LETTERS)
+
+    def run(source: str, preset="quick", **options):
+        path = write_notebook(tmp_path / "tiny.ipynb", source)
+        monkeypatch.setattr(launch, "notebook", lambda name: path)
+        return launch.launch("rezende-table3", preset, out=run.out, show=run.shown.append, **options)
+
+    run.out, run.shown = tmp_path / "out", []
+    return run
+
+
+def test_a_run_that_succeeds_is_done_and_is_not_done_again(go):
+    outcome = go(SUCCESS, seed=4, minutes=3.0, overrides={"batch_size": "16"})
+    assert (outcome.status, outcome.code) == ("done", 0)
+    assert (go.out / "made").read_text() == "quick 4 3.0 {'batch_size': '16'}"
+    assert "step 7" in "".join(go.shown)  # what is printed while it trains
+    assert (go.out / "DONE").is_file() and not (go.out / ".live").exists()
+    assert "Parameters" in (go.out / "notebook.ipynb").read_text()
+    (go.out / "made").unlink()
+    again = go("raise RuntimeError('it ran again')", seed=4, overrides={"batch_size": "16"})
+    assert (again.status, again.code) == ("done", 0) and not (go.out / "made").exists()
+
+
+def test_an_error_in_the_notebook_is_one_line_and_exit_code_1(go):
+    outcome = go("raise KeyError('two\\nlines')")
+    assert (outcome.status, outcome.code) == ("failed", 1) and outcome.message.startswith("KeyError: ")
+    assert "\n" not in outcome.message and not (go.out / "DONE").exists()
+
+
+def test_a_spent_budget_is_success_without_done(tmp_path):
+    said = {"error": "TimeSpent", "message": "at step 3; the same command goes on"}
+    outcome = launch._finish(tmp_path, "quick", 1, said, None)
+    assert (outcome.status, outcome.code, outcome.message) == ("stopped", 0, said["message"])
+    assert not (tmp_path / "DONE").exists()
+
+
+def test_a_kernel_that_dies_is_a_failure(go):
+    outcome = go("import os\nos._exit(3)")
+    assert (outcome.status, outcome.code) == ("failed", 1) and not (go.out / "DONE").exists()
+
+
+@pytest.mark.parametrize("preset", ["quick", "laptop"])
+def test_runs_that_count_leave_their_records_with_the_user(tmp_path, monkeypatch, preset):
+    monkeypatch.setattr(launch, "store", lambda: tmp_path / "store")
+    data = {"name": "letters", "preprocessing": "28", "split": "s", "hash": "h"}
+    record = results.Record(
+        paper="rezende", item="table3", row="r", metric="test NLL", unit="nats", kind="bound", value=1.0, error=0.1,
+        n=2, paper_value=None, preset=preset, minutes=1, device="cpu", seed=0, commit=None, dirty=None, data=data,
+        floor=None, weights=None, command="oneshot run")  # fmt: skip
+    results.write_record(tmp_path / "run/records", record)
+    outcome = launch._finish(tmp_path / "run", preset, 0, {"error": None}, None)
+    assert outcome.records == (record,) and (tmp_path / "run/DONE").is_file()
+    assert results.read_records(tmp_path / "store") == ([record] if preset == "laptop" else [])
+
+
+def test_a_hung_run_is_stopped(go, monkeypatch):
+    monkeypatch.setattr(launch, "limit_seconds", lambda *_: 4.0)
+    with pytest.raises(OSError, match="time limit"):
+        go(ENDLESS)
+    assert not (go.out / "DONE").exists()
+
+
+def test_a_signal_reaches_the_notebook_and_is_the_exit_code(go):
+    def ask():
+        until((go.out / "pid").exists)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    outcome = go(ENDLESS)
+    thread.join()
+    assert (outcome.status, outcome.code) == ("interrupted", 128 + signal.SIGTERM)
+    assert until(lambda: not alive(int((go.out / "pid").read_text())))
+
+
+def test_a_second_command_in_the_same_folder_is_refused(go):
+    claim(go.out, wanted())
+    with launch._sole(go.out), pytest.raises(OSError, match="another `oneshot run` is at work"):
+        go(SUCCESS)
+    with launch._sole(go.out):
+        pass  # the lock is free again
+
+
+def test_kill_9_leaves_no_kernel_behind(tmp_path):
+    notebook = write_notebook(tmp_path / "endless.ipynb", ENDLESS)
+    code = STAND_IN + f"launch.launch('rezende-table3', 'quick', out=Path({str(tmp_path / 'out')!r}))"
+    command = subprocess.Popen([sys.executable, "-c", code, str(notebook)], start_new_session=True)
+    try:
+        assert until((tmp_path / "out/pid").exists)
+        kernel = int((tmp_path / "out/pid").read_text())
+        assert alive(kernel)
+    finally:
+        os.killpg(command.pid, signal.SIGKILL)
+        command.wait()
+    assert until(lambda: not alive(kernel), seconds=5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"minutes": 0.0}, "minutes is 0; expected a number above 0"),
+        ({"overrides": {"bathc_size": "1"}}, "did you mean 'batch_size'"),
+        ({"device": "gpu"}, "device is 'gpu'; expected cpu"),
+    ],
+)
+def test_what_a_user_gets_wrong_is_said_before_a_kernel_starts(go, options, message):
+    with pytest.raises(ValueError) as error:
+        go("raise RuntimeError('a kernel started')", **options)
+    assert message in str(error.value) and not go.out.exists()
+
+
+def test_bad_data_is_said_before_a_kernel_starts(go, monkeypatch):
+    def spoiled(self):
+        raise ValueError("images_evaluation.zip: expected a whole zip, found half of one")
+
+    monkeypatch.setattr(Experiment, "open_data", spoiled)
+    with pytest.raises(ValueError, match="images_evaluation.zip"):
+        go("raise RuntimeError('a kernel started')")
+    assert not go.out.exists()
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def until(condition, seconds: float = 60.0) -> bool:
+    """Whether `condition()` came true before so many seconds were over."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return bool(condition())

@@ -1,0 +1,199 @@
+"""Records survive the disk, say what they are, and never stand in a column with another preset's."""
+
+import json
+from dataclasses import asdict, replace
+
+import pytest
+
+from oneshot_lib import results
+from oneshot_lib.results import Record
+
+DATA = {"name": "omniglot", "preprocessing": "28-area", "split": "random-drawings", "hash": "e6b0"}
+KEYS = """paper item row metric unit kind value error n paper_value preset minutes device seed commit dirty data floor
+weights command""".split()
+
+
+def record(**changes) -> Record:
+    values = dict(
+        paper="rezende", item="table3", row="ST + additive, 20 steps", metric="test NLL", unit="nats", kind="bound",
+        value=98.123, error=0.171, n=24_000, paper_value=96.5, preset="laptop", minutes=31.0,
+        device="cpu: x, 2 threads", seed=0, commit="c0ffee", dirty=False, data=DATA, floor=44.3, weights="ab" * 32,
+        command="oneshot run rezende-table3 --preset laptop --seed 0")  # fmt: skip
+    return Record(**{**values, **changes})
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch):
+    """A checkout and a user's store of the test's own: (root of the checkout, the store)."""
+    (tmp_path / "checkout/results").mkdir(parents=True)
+    monkeypatch.setattr(results, "checkout", lambda: tmp_path / "checkout")
+    monkeypatch.setattr(results, "store", lambda: tmp_path / "store")
+    return tmp_path / "checkout", tmp_path / "store"
+
+
+def test_a_record_survives_the_disk_and_its_file_is_named_by_what_it_is(tmp_path):
+    original = record(series=[1.0, 2.0], k=None)
+    path = results.write_record(tmp_path, original)
+    assert results.read_records(tmp_path) == [original]
+    assert path.stem == json.loads(path.read_text())["id"] == original.id
+    assert set(KEYS) <= set(json.loads(path.read_text()))
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]  # no half file beside it
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"paper": "hewitt"}, {"item": "table1"}, {"row": "ST + CGRU, 20 steps"}, {"metric": "train NLL"}, {"seed": 1},
+        {"kind": "iw", "k": 50}, {"preset": "full"}, {"data": DATA | {"name": "glyphs"}},
+        {"data": DATA | {"preprocessing": "28-nearest"}}, {"data": DATA | {"split": "30-20"}},
+    ],
+)  # fmt: skip
+def test_whatever_makes_it_another_number_makes_it_another_file(change):
+    assert record(**change).id != record().id
+
+
+def test_running_it_again_replaces_the_file(tmp_path):
+    results.write_record(tmp_path, record())
+    results.write_record(tmp_path, record(value=97.0, commit="later", minutes=1.0))
+    assert [r.value for r in results.read_records(tmp_path)] == [97.0]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '"x"', "{}", '{"paper": "rezende"}', "\x00"])
+def test_what_is_no_record_is_an_error_that_names_the_file(tmp_path, text):
+    (tmp_path / "odd.json").write_text(text)
+    with pytest.raises(ValueError, match=r"odd\.json.*expected a record"):
+        results.read_records(tmp_path)
+
+
+def test_an_unknown_key_is_refused():
+    with pytest.raises(ValueError, match="unknown keys \\['colour'\\]"):
+        results.parse(json.dumps({**asdict(record()), "colour": "red"}), "x.json")
+
+
+def test_bad_values_are_refused_by_name():
+    with pytest.raises(ValueError, match="preset is 'lap'; expected one of quick, laptop, full"):
+        record(preset="lap")
+    with pytest.raises(ValueError, match="data has the keys"):
+        record(data={"name": "omniglot"})
+
+
+def test_bounds_are_marked_as_bounds():
+    assert record().shown() == "≤ 98.12 ± 0.17"
+    assert record(kind="iw", k=50, error=None).shown() == "≤ 98.12"
+    assert record(kind="exact").shown() == "98.12 ± 0.17"
+    assert results.failed(record(), "diverged").shown() == "failed"
+    assert "diverged" in results.failed(record(), "diverged").notes
+
+
+def test_presets_never_share_a_column():
+    found = [("book", record()), ("book", record(preset="quick", value=300.0)), ("book", record(preset="full"))]
+    rows = results.table(found)
+    assert len(rows) == 1
+    names = [name for name, _ in results.columns(rows)]
+    assert [n for n in names if n in results.PRESETS] == ["quick", "laptop", "full"]
+    read = dict(results.columns(rows))
+    assert read["quick"](rows[0]) == "≤ 300.00 ± 0.17" and read["laptop"](rows[0]) == "≤ 98.12 ± 0.17"
+
+
+def test_other_data_and_other_sources_are_other_rows():
+    found = [("book", record()), ("own", record()), ("book", record(data=DATA | {"name": "glyphs"}))]
+    assert len(results.table(found)) == 3
+
+
+def test_every_seed_is_shown():
+    cells = results.table([("book", record()), ("book", record(seed=1, value=99.0))])[0]["cells"]
+    assert cells["laptop"] == "≤ 98.12 ± 0.17 (seed 0); ≤ 99.00 ± 0.17 (seed 1)"
+
+
+def test_the_value_stands_beside_the_papers_in_every_rendering():
+    found = [("book", record()), ("book", record(kind="iw", k=50, value=95.1, paper_value=None))]
+    for text in (results.to_text(results.table(found)), results.to_markdown(results.table(found), "")):
+        line = next(line for line in text.splitlines() if "test NLL, bound" in line)
+        assert "≤ 96.5" in line and "≤ 98.12 ± 0.17" in line and "44.3" in line
+        assert "test NLL, IW K=50" in text and "Rezende, table 3" in text
+    assert f"[laptop]({record().id}.json)" in results.to_markdown(results.table(found), "")
+
+
+def test_tables_come_before_figures_and_small_numbers_before_large(tmp_path):
+    for change in ({"item": "figure4"}, {"item": "table10"}, {"item": "table3"}, {"item": "table1"}):
+        results.write_record(tmp_path, record(**change))
+    assert [r.item for r in results.read_records(tmp_path)] == ["table1", "table3", "table10", "figure4"]
+
+
+def test_the_books_records_come_first_and_none_twice(house):
+    root, store = house
+    results.write_record(root / "results", record())
+    results.write_record(store, record())  # the same number, kept by the run that made it
+    results.write_record(store, record(seed=1))
+    assert [(source, r.seed) for source, r in results.collect()] == [("book", 0), ("own", 1)]
+    results.write_record(store, record(value=97.0))  # made again: now it differs, and is shown
+    assert [(source, r.value) for source, r in results.collect()][1] == ("own", 97.0)
+
+
+def test_filters(house):
+    root, _ = house
+    for change in ({}, {"item": "figure4"}, {"paper": "hewitt"}, {"preset": "full"}):
+        results.write_record(root / "results", record(**change))
+    assert len(results.collect()) == 4
+    assert len(results.collect(paper="rezende")) == 3
+    assert len(results.collect(paper="rezende", item="table3")) == 2
+    assert [r.preset for _, r in results.collect(preset="full")] == ["full"]
+
+
+def test_keep_copies_a_runs_records(house, tmp_path):
+    root, _ = house
+    with pytest.raises(ValueError, match="expected the folder of a run"):
+        results.keep(tmp_path / "nothing")
+    made = record()
+    results.write_record(tmp_path / "run/records", made)
+    assert [p.parent for p in results.keep(tmp_path / "run")] == [root / "results"]
+    assert results.read_records(root / "results") == [made]
+
+
+def test_writing_the_tables_twice_changes_nothing(house):
+    root, _ = house
+    results.write_record(root / "results", record())
+    results.write_record(root / "results", record(metric="train NLL"))
+    (root / "README.md").write_text(f"before\n{results.BEGIN}\nold\n{results.END}\nafter\n")
+    results.write_tables()
+    first = [(root / name).read_text() for name in ("README.md", "results/RESULTS.md")]
+    results.write_tables()
+    assert first == [(root / name).read_text() for name in ("README.md", "results/RESULTS.md")]
+    readme, book = first
+    assert readme.startswith("before\n") and readme.endswith("after\n") and "old" not in readme
+    assert f"(results/{record().id}.json)" in readme and "train NLL" not in readme
+    assert f"({record().id}.json)" in book and "train NLL" in book
+
+
+def test_a_readme_with_broken_markers_is_refused():
+    with pytest.raises(ValueError, match="README.md: expected one"):
+        results.render_readme([], f"{results.BEGIN}\n{results.BEGIN}")
+
+
+def test_the_committed_tables_are_those_of_the_committed_records():
+    root = results.checkout()
+    if root is None or not (root / "results/RESULTS.md").is_file():
+        pytest.skip("no checkout with a RESULTS.md here")
+    records = results.read_records(root / "results")
+    assert (root / "results/RESULTS.md").read_text() == results.render_book(records), "run: oneshot results --write"
+    readme = (root / "README.md").read_text() if (root / "README.md").is_file() else ""
+    if results.BEGIN in readme:
+        assert readme == results.render_readme(records, readme), "run: oneshot results --write"
+
+
+def test_every_committed_record_is_whole():
+    for r in results.read_records(results.book_results()):
+        assert r.value is None or r.kind not in ("bound", "iw") or (r.error is not None and r.n), r.id
+        assert r.kind != "iw" or r.k, r.id
+        assert r.floor is None or r.value is None or r.value > r.floor, r.id
+        assert len(r.weights or "") == 64 and r.command.startswith("oneshot run"), r.id
+        assert replace(r).to_json()["id"] == r.id
+
+
+def test_outside_of_a_checkout_there_is_nothing_to_write(monkeypatch, tmp_path):
+    monkeypatch.setattr(results, "checkout", lambda: None)
+    assert results.revision() == (None, None)
+    assert results.book_results() == results.PACKAGE / "_results"
+    for call in (results.write_tables, lambda: results.keep(tmp_path)):
+        with pytest.raises(ValueError, match="without"):
+            call()
