@@ -36,6 +36,7 @@ exclude_patterns = ["_build", ".venv", "**/.ipynb_checkpoints"] + [
 # widget has), the copy is shown: it needs no kernel, and no script from elsewhere.
 nb_execution_mode = "off"
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # tables that a cell displays, read from the records
 nb_mime_priority_overrides = [
     ("html", "text/html", 5),
     ("html", "image/svg+xml", 7),
