@@ -13,6 +13,7 @@ hand or the lock have changed.
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -26,6 +27,7 @@ from pathlib import Path
 
 import psutil
 from depends import state
+from filelock import FileLock, Timeout
 from pairs import (
     ROOT,
     BookError,
@@ -211,6 +213,22 @@ def save(runs: list[Run]) -> None:
             say(f"  {run.name}.ipynb saved with its outputs")
 
 
+@contextlib.contextmanager
+def alone():
+    """One build at a time in a checkout: two would empty each other's folders."""
+    BUILD.mkdir(exist_ok=True)
+    lock = FileLock(BUILD / ".lock")
+    try:
+        lock.acquire(timeout=0.1)
+    except Timeout:
+        say("another build is at work in this checkout: waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="notebooks (book/hidden-canvas); all of them where none is named")
@@ -233,12 +251,13 @@ def main(arguments: list[str] | None = None) -> None:
             raise BookError("\n".join(differences))
         say(f"{len(names)} pairs agree")
     else:
-        runs = execute_book(names, options.force, options.jobs)
-        if options.save:
-            save(runs)
-        elif not options.names:
-            build_site(runs)
-            say(f"Open {(SITE / 'index.html').as_uri()}")
+        with alone():
+            runs = execute_book(names, options.force, options.jobs)
+            if options.save:
+                save(runs)
+            elif not options.names:
+                build_site(runs)
+                say(f"Open {(SITE / 'index.html').as_uri()}")
 
 
 if __name__ == "__main__":

@@ -60,7 +60,8 @@ def catalogue_text(found: list[dict]) -> str:
     ]
     blocks = [
         columns(rows, ["experiment", "what", *PRESETS]),
-        "quick and laptop: on two cores; full: on one GPU. Run one: oneshot run NAME --preset quick",
+        "quick and laptop: on two cores; full: guessed for one GPU, not measured yet.",
+        "Run one: oneshot run NAME --preset quick",
     ]
     models = [[m["name"], str(m.get("model", "")), str(m.get("preset", ""))] for m in found if m["kind"] == "model"]
     if models:

@@ -59,16 +59,23 @@ class SequentialConfig:
     patch: int = 12
     posterior_hidden: int = 256
     attention: str = "axis-aligned"
+    canvas_size: int | None = None  # None: that of the image
 
     def __post_init__(self):
         if self.canvas not in CANVASES:
             raise ValueError(f"canvas is {self.canvas!r}; expected one of {', '.join(CANVASES)}")
         if self.attention not in WINDOWS:
             raise ValueError(f"attention is {self.attention!r}; expected one of {', '.join(WINDOWS)}")
-        for name in ("image_size", "steps", "hidden", "latent", "canvas_channels", "patch", "posterior_hidden"):
+        for name in ("image_size", "steps", "hidden", "latent", "canvas_channels", "patch", "posterior_hidden",
+                     "canvas_pixels"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} is {value!r}; expected a whole number of at least 1")
+
+    @property
+    def canvas_pixels(self) -> int:
+        """The side of the canvas: `canvas_size`, or that of the image."""
+        return self.image_size if self.canvas_size is None else self.canvas_size
 
 
 class States(NamedTuple):
@@ -85,9 +92,9 @@ class Drawing(NamedTuple):
     """Everything that a picture of the drawing process needs.
 
     `probabilities` (B, T+1, 1, H, W): f_o(c_t) through a sigmoid after t = 0, ..., T steps. `write_window` and
-    `read_window` (B, T, 2, 3): patch to image coordinates, `oneshot_lib.attention`. `kl` (B, T): nats. `z` (B, T,
-    latent).
-    Drawn from the prior, there is no image to read and nothing to pay: `read_window` and `kl` are None.
+    `read_window` (B, T, 2, 3): patch to image coordinates, `oneshot_lib.attention`. `kl` (B, T): nats.
+    `z` (B, T, latent). Drawn from the prior there is no image to read and nothing to pay: `read_window`
+    and `kl` are None.
     """
 
     probabilities: Tensor
@@ -117,6 +124,19 @@ class ConvolutionalGRU(nn.Module):
         return torch.lerp(self.candidate(r * c).tanh(), c, u)  # (1 - u) tanh(...) + u c
 
 
+def output_network(config: SequentialConfig) -> nn.Module:
+    """f_o of eq. 7, canvas (B, C, size, size) -> logits (B, 1, image_size, image_size).
+
+    A 1x1 convolution where the sizes agree (section 3.2.3). Where they differ the paper has "a convolutional network"
+    and says no more: here two 3x3 convolutions with 32 channels between them, and bilinear resizing in the middle.
+    """
+    if config.canvas_pixels == config.image_size:
+        return nn.Conv2d(config.canvas_channels, 1, 1)
+    return nn.Sequential(
+        nn.Conv2d(config.canvas_channels, 32, 3, padding=1), nn.ReLU(),
+        nn.Upsample((config.image_size,) * 2, mode="bilinear", align_corners=False), nn.Conv2d(32, 1, 3, padding=1))
+
+
 class SequentialModel(nn.Module):
     """Rezende et al. 2016, eqs. 3 to 13, without the context x' of eq. 4.
 
@@ -134,7 +154,7 @@ class SequentialModel(nn.Module):
         self.write_patch = nn.Linear(config.hidden, config.patch * config.canvas_channels * config.patch)
         self.write_window = nn.Linear(config.hidden, window)
         self.cgru = ConvolutionalGRU(config.canvas_channels) if config.canvas == "cgru" else None
-        self.output = nn.Conv2d(config.canvas_channels, 1, 1)
+        self.output = output_network(config)
         # inference: phi
         self.read_window = nn.Linear(config.hidden, window)
         self.posterior_hidden = nn.Linear(config.patch**2 + config.hidden, config.posterior_hidden)
@@ -144,10 +164,10 @@ class SequentialModel(nn.Module):
 
     def _start_gently(self) -> None:
         """Paper starts blank (one pixel in thirteen inked), windows at half the image and already wandering with h,
-        forget
-        gates open, q near the prior.
+        forget gates open, q near the prior.
         """
-        nn.init.constant_(self.output.bias, -2.5)
+        last = self.output if isinstance(self.output, nn.Conv2d) else self.output[-1]
+        nn.init.constant_(last.bias, -2.5)
         nn.init.constant_(self.lstm.bias_ih[self.config.hidden : 2 * self.config.hidden], 1.0)
         nn.init.normal_(self.posterior_output.weight, std=0.01)
         nn.init.zeros_(self.posterior_output.bias)
@@ -177,9 +197,7 @@ class SequentialModel(nn.Module):
         return States(torch.stack(h, 1), z)
 
     def posterior_step(self, x: Tensor, h: Tensor) -> tuple[DiagonalGaussian, Tensor]:
-        """q(z_t | z_<t, x), eqs. 11 and 12: `x` (B, 1, H, W), `h` (B, hidden) -> its Gaussian (B, latent), its
-        window.
-        """
+        """q(z_t | z_<t, x), eqs. 11 and 12: `x` (B, 1, H, W), `h` (B, hidden) -> its Gaussian (B, latent), window."""
         window = self.window(self.read_window(h))  # (B, 2, 3)
         sprite = attention.read(x, window, (self.config.patch,) * 2, self.config.attention == "axis-aligned")
         hidden = self.posterior_hidden(torch.cat([sprite.flatten(1), h], 1)).relu()
@@ -231,7 +249,7 @@ class SequentialModel(nn.Module):
     def writes(self, h: Tensor) -> Tensor:
         """f_w(h_t) of every step at once: h (B, T, hidden) -> (B, T, C, H, W)."""
         window, patch = self.window(self.write_window(h)), self.patches(h).transpose(-2, -3)
-        full = attention.write(patch.flatten(0, 1), window.flatten(0, 1), (self.config.image_size,) * 2,
+        full = attention.write(patch.flatten(0, 1), window.flatten(0, 1), (self.config.canvas_pixels,) * 2,
                                self.config.attention == "axis-aligned")
         return full.unflatten(0, h.shape[:2])
 
@@ -258,11 +276,11 @@ class SequentialModel(nn.Module):
         if self.config.attention != "axis-aligned":
             return self.writes(h).sum(1)
         c = self.config
-        y, x = attention.axis_kernels(self.window(self.write_window(h)), (c.patch,) * 2, (c.image_size,) * 2)
+        y, x = attention.axis_kernels(self.window(self.write_window(h)), (c.patch,) * 2, (c.canvas_pixels,) * 2)
         rows = self.patches(h).flatten(-3, -2) @ x  # (B, T, patch * C, patch) (B, T, patch, W)
-        rows = rows.reshape(len(h), c.steps * c.patch, c.canvas_channels * c.image_size)  # (B, T * patch, C * W)
+        rows = rows.reshape(len(h), -1, c.canvas_channels * c.canvas_pixels)  # (B, T * patch, C * W)
         canvas = y.flatten(1, 2).transpose(1, 2) @ rows  # (B, H, T * patch) (B, T * patch, C * W)
-        return canvas.unflatten(-1, (c.canvas_channels, c.image_size)).transpose(1, 2)
+        return canvas.unflatten(-1, (c.canvas_channels, c.canvas_pixels)).transpose(1, 2)
 
     def likelihood(self, canvas: Tensor) -> Bernoulli:
         """p(x | f_o(c)), eq. 7: canvas (B, C, H, W) -> Bernoulli over (B, 1, H, W)."""
@@ -272,15 +290,14 @@ class SequentialModel(nn.Module):
 
     def log_prob(self, x: Tensor, generator: torch.Generator | None = None, noise: Tensor | None = None,
                  fused: bool | None = None) -> FreeEnergy:
-        """The terms of the free-energy bound (eq. 8) at one draw of z: binary `x` (B, 1, H, W) -> (B,) and (B, T)
-        nats.
-        """
+        """The terms of the free-energy bound (eq. 8) at one draw of z: `x` (B, 1, H, W) -> (B,) and (B, T), nats."""
         states = self.posterior(x, generator, noise, fused)
         return free_energy(self.likelihood(self.canvas(states.h)).log_prob(x), states.posterior.kl())
 
     def log_weights(self, x: Tensor, k: int, generator: torch.Generator | None = None) -> Tensor:
-        """log w = log p(x, z) - log q(z | x) for k draws of z an image: (k, B), nats; see
-        `importance_weighted_bound`.
+        """log w = log p(x, z) - log q(z | x) for k draws of z an image, for `importance_weighted_bound`: (k, B), nats.
+
+        Here the log-ratio is taken at the draw, not in closed form: with the exact posterior every log w is log p(x).
         """
         rows = []
         for _ in range(k):
@@ -315,15 +332,9 @@ class SequentialModel(nn.Module):
 
     def _noise(self, n: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
         device = generator.device if generator is not None else like.device
-        noise = torch.randn(n, self.config.steps, self.config.latent, generator=generator, device=device,
-                dtype=like.dtype)
-        return noise.to(like.device)
+        shape = (n, self.config.steps, self.config.latent)
+        return torch.randn(shape, generator=generator, device=device, dtype=like.dtype).to(like.device)
 
     def _start(self, like: Tensor) -> tuple[Tensor, Tensor]:
         zero = like.new_zeros(len(like), self.config.hidden)
         return zero, zero
-
-
-def parameters_in(model: nn.Module) -> int:
-    """How many numbers a model learns."""
-    return sum(math.prod(p.shape) for p in model.parameters())

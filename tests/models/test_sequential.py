@@ -171,6 +171,19 @@ def test_an_output_of_one_pixel_wide_convolutions_moves_nothing():
     assert gradient[0, :, 4, 5].ne(0).all() and gradient.ne(0).sum() == 3
 
 
+@pytest.mark.parametrize("canvas", ["additive", "cgru"])
+@pytest.mark.parametrize("size", [7, 14])
+def test_a_canvas_of_another_size_takes_an_output_network_that_looks_around(canvas, size):
+    model = build(replace(TINY, canvas=canvas, canvas_size=size))
+    h = model.prior_states(noise()).h
+    torch.testing.assert_close(model.canvas(h), model.canvases(h)[:, -1])
+    assert model.canvas(h).shape == (5, 3, size, size) and model.sample(2).shape == (2, 1, 9, 9)
+    blank = torch.zeros(1, 3, size, size).double().requires_grad_()
+    (gradient,) = torch.autograd.grad(model.output(blank)[0, 0, 4, 4], blank)
+    assert 1 < gradient[0, 0].ne(0).sum() < size * size  # more than one place, and not all of them
+    assert isinstance(build().output, torch.nn.Conv2d)  # where the sizes agree: one by one
+
+
 # --- what is asked of a model ----------------------------------------------------------------------------------------
 
 
