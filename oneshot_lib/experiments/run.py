@@ -145,7 +145,7 @@ class Run:
     def _describe(self, row: Row, metric: str, kind: str, **more) -> Record:
         e, half = self.experiment, "train" if metric.startswith("train") else "test"
         report = self.reports.get(row.key)
-        published = row.paper.get(half) if kind == "bound" and metric == f"{half} NLL" else None
+        published = row.paper.get(half) if kind.endswith("bound") and metric == f"{half} NLL" else None
         fields = dict(
             paper=e.paper,
             item=e.item,
