@@ -198,7 +198,7 @@ EXPERIMENTS = {
                 "laptop": replace(TABLE1, rows=("st-cgru-t30",), training_steps=24_000, **LAPTOP),
                 "quick": replace(TABLE1, rows=("st-cgru-t30",), **QUICK),
             },
-            minutes={"quick": 0.2, "laptop": 60, "full": 2_400},
+            minutes={"quick": 0.2, "laptop": 40, "full": 2_400},
         ),
         Experiment(
             "rezende-table3",
@@ -213,7 +213,7 @@ EXPERIMENTS = {
                 "laptop": replace(TABLE3, rows=("st-additive-t20", "st-cgru-t20"), training_steps=30_000, **LAPTOP),
                 "quick": replace(TABLE3, rows=("st-additive-t20", "st-cgru-t20"), **QUICK),
             },
-            minutes={"quick": 0.2, "laptop": 60, "full": 1_500},
+            minutes={"quick": 0.2, "laptop": 55, "full": 1_500},
         ),
     )
 }
