@@ -43,6 +43,7 @@ test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/python book/build.py --check
 	$(TWO) $(PYTEST) -q -n 2 --ignore=tests/test_site.py --ignore=tests/browser
+	$(TWO) $(PYTEST) -q --doctest-modules --ignore=oneshot_lib/__main__.py oneshot_lib
 	$(TWO) $(PYTEST) -q --nbval-lax --nbval-current-env --nbval-cell-timeout 120 \
 	  --nbval-sanitize-with tests/sanitize.cfg -n 2 --dist loadfile book/
 	$(BIN)/python book/build.py
