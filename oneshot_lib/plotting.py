@@ -164,7 +164,8 @@ def kl_bars(series: Mapping[str, Sequence[float]], title: str = "", axes: Axes |
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(axis="x", visible=False)
     if len(series) > 1:
-        axes.legend()
+        axes.set_ylim(0, (1.08 + 0.12 * len(series)) * axes.dataLim.ymax)  # room for the legend above the bars
+        axes.legend(loc="upper right")
     return axes
 
 
