@@ -18,7 +18,8 @@ SHOTS = 5  # drawings committed as support of each class of an evaluation episod
 class Minibatch(NamedTuple):
     """Elements x, each with a support D of its class, as rows.
 
-    x (B,), support (B, N), class_index (B,), set_size (B,) = |X|, the size of the class that both come from.
+    x (B r,), support (B, N), class_index (B,), set_size (B,) = |X|, the size of the class that both come from.
+    Support k serves the r elements x[k r : (k + 1) r]; in algorithm 1 r is 1.
     """
 
     x: "torch.Tensor"
@@ -51,7 +52,12 @@ class ClassRows:
         self.table = torch.from_numpy(table)  # (C, max |X|), filled up with -1
 
     def minibatch(
-        self, batch_size: int, support_size: int, generator: "torch.Generator", x_from: str = "class"
+        self,
+        batch_size: int,
+        support_size: int,
+        generator: "torch.Generator",
+        x_from: str = "class",
+        elements: int = 1,
     ) -> Minibatch:
         """Draw (x_k, i_k) and D_k, a subset of X_{i_k} with N elements, for k = 1..M (Hewitt 2018,
         algorithm 1).
@@ -61,7 +67,9 @@ class ClassRows:
 
         x lies in D with probability |D| / |X|. `support_size` is |D|, from 1 to the smallest |X|. With
         `x_from="support"`, x is one of D instead, as objectives that reconstruct their own support need it;
-        the paper's is "class". Raises ValueError for another `x_from` or a size that no subset has.
+        the paper's is "class". With `elements` = r above 1, each D serves r different elements, every one of them
+        distributed as above: the same expectation, for one encoding of D. Raises ValueError for another `x_from`
+        or a size that no subset has.
         """
         import torch
 
@@ -74,20 +82,31 @@ class ClassRows:
             )
         if batch_size < 1:
             raise ValueError(f"batch_size: expected 1 or more, found {batch_size}")
+        most = smallest if x_from == "class" else support_size
+        if not 1 <= elements <= most:
+            raise ValueError(f"elements: expected 1 to {most} (different ones of one {x_from}), found {elements}")
         element = torch.randint(int(self.sizes.sum()), (batch_size,), generator=generator)
         last = self.sizes.cumsum(0)
         index = torch.searchsorted(last, element, right=True)
         sizes = self.sizes[index]
-        order = torch.rand(batch_size, self.table.shape[1], generator=generator, dtype=torch.float64)
-        order[torch.arange(self.table.shape[1]) >= sizes[:, None]] = 2.0  # what fills up comes last
-        chosen = order.argsort(1)[:, :support_size]  # (M, N)
-        support = self.table[index].gather(1, chosen)
-        if x_from == "class":
-            x = self.table[index, element - (last[index] - sizes)]
+        table = self.table[index]  # (M, max |X|)
+        support = table.gather(1, self._order(sizes, generator)[:, :support_size])  # (M, N)
+        if x_from == "support":
+            place = torch.rand(batch_size, support_size, generator=generator).argsort(1)[:, :elements]
+            x = support.gather(1, place)
+        elif elements == 1:
+            x = table.gather(1, (element - (last[index] - sizes))[:, None])
         else:
-            place = torch.randint(support_size, (batch_size, 1), generator=generator)
-            x = support.gather(1, place)[:, 0]
-        return Minibatch(x, support, self.classes[index], sizes)
+            x = table.gather(1, self._order(sizes, generator)[:, :elements])
+        return Minibatch(x.flatten(), support, self.classes[index], sizes)
+
+    def _order(self, sizes: "torch.Tensor", generator: "torch.Generator") -> "torch.Tensor":
+        """Places of the table in an order drawn for each of M classes of these sizes, (M, max |X|), fillers last."""
+        import torch
+
+        order = torch.rand(len(sizes), self.table.shape[1], generator=generator, dtype=torch.float64)
+        order[torch.arange(self.table.shape[1]) >= sizes[:, None]] = 2.0
+        return order.argsort(1)
 
 
 class EvaluationEpisodes(NamedTuple):

@@ -1,0 +1,180 @@
+r"""PixelCNN: an image written pixel by pixel, each from those above it and to its left.
+
+References:
+    van den Oord, Kalchbrenner, Kavukcuoglu 2016, Pixel Recurrent Neural Networks (masks A and B).
+    van den Oord et al. 2016, Conditional Image Generation with PixelCNN Decoders (two stacks, gates, conditions).
+    Hewitt et al. 2018, supplement 6.4.3 (the decoder and the prior of the homoencoder).
+
+    log p(x | y) = sum_i log p(x_i | x_1, ..., x_{i-1}, y)          pixels i in reading order, in nats
+
+A masked convolution sees the pixels before i, but stacking them leaves a blind spot: what lies above and to the right
+is never reached. Two stacks have none. The vertical one sees the rows above, whole; the horizontal one sees its own
+row to the left, and takes from the vertical stack what that knows of the rows above. Here no weight is masked in the
+two stacks: kernels have the shape of what may be seen, and the image is padded where they begin.
+
+    v' = gate(W_v * v + V_v y)                     W_v spans the rows above, whole
+    h' = h + U gate(W_h * h + W_vh v + V_h y)      W_h spans the own row to the left; no residual in the first layer
+    gate(f, g) = tanh(f) sigmoid(g)
+
+Where the texts are silent: W_vh v is a 1x1 convolution of W_v * v, before condition and gate, so that in the first
+layer both stacks depend on the image alone until y is added. In the first layer, which sees one channel, and in the
+last, whose v' nobody reads, W_vh is a convolution of its own over the rows above: there a 1x1 after it would be a
+product of two linear maps, and cost more than all the rest of the layer. The supplement's "2x1x1 convolution and a
+softmax" is `levels` channels here, 2 for binary images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class PixelCNNConfig:
+    """Widths of a gated PixelCNN; the defaults are the homoencoder's decoder (supplement 6.4.3).
+
+    `levels` 2 for binary images, 256 for grey ones; `kernel` and `first_kernel` (odd) are the sides of the squares that
+    the masks cut; `condition_channels` 0 for an unconditional model. Raises ValueError on sizes that can't be.
+    """
+
+    levels: int = 2
+    channels: int = 64
+    layers: int = 2
+    kernel: int = 3
+    first_kernel: int = 3
+    condition_channels: int = 0
+
+    def __post_init__(self):
+        for name, least in (("levels", 2), ("channels", 1), ("layers", 1), ("kernel", 3), ("first_kernel", 3),
+                            ("condition_channels", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} is {value!r}; expected a whole number of at least {least}")
+        for name in ("kernel", "first_kernel"):
+            if getattr(self, name) % 2 == 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected an odd number")
+
+
+class MaskedConv2d(nn.Conv2d):
+    """A convolution that sees the pixels before its own, and its own with mask "B" (van den Oord et al. 2016, fig. 4).
+
+    The mask is over positions only: every channel of a pixel that may be seen is seen. It multiplies the weight in the
+    graph, so the weight itself is never edited. `padding` keeps the size. Raises ValueError for another mask.
+    """
+
+    def __init__(self, mask: str, in_channels: int, out_channels: int, kernel: int):
+        if mask not in ("A", "B"):
+            raise ValueError(f"mask is {mask!r}; expected 'A' (without the pixel itself) or 'B' (with it)")
+        super().__init__(in_channels, out_channels, kernel, padding=kernel // 2)
+        before = torch.arange(kernel * kernel) < kernel * kernel // 2 + (mask == "B")
+        self.register_buffer("mask", before.float().view(1, 1, kernel, kernel), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight * self.mask, self.bias, padding=self.padding)
+
+
+def gate(features: Tensor) -> Tensor:
+    """tanh(f) sigmoid(g), the halves of the channels (..., 2C, H, W) -> (..., C, H, W) (van den Oord 2016, eq. 2)."""
+    f, g = features.chunk(2, 1)
+    return ((2 * f).sigmoid() * 2 - 1) * g.sigmoid()  # tanh by way of a sigmoid, which is faster
+
+
+class GatedLayer(nn.Module):
+    """One layer of both stacks. The first sees the image, without the pixel itself; the others see both stacks."""
+
+    def __init__(self, config: PixelCNNConfig, index: int):
+        super().__init__()
+        c, k, given = config.channels, config.first_kernel if index == 0 else config.kernel, config.condition_channels
+        self.first, self.last, self.reach = index == 0, index == config.layers - 1, k // 2
+        seen, own = (1, 0) if self.first else (c, 1)  # own: a state of this row or pixel knows only what came before
+        rows = (self.reach + own, k)
+        self.vertical = None if self.last else nn.Conv2d(seen, 2 * c, rows)
+        self.across = nn.Conv2d(seen, 2 * c, rows) if self.first or self.last else nn.Conv2d(2 * c, 2 * c, 1)
+        self.horizontal = nn.Conv2d(seen, 2 * c, (1, self.reach + own))
+        self.out = nn.Conv2d(c, c, 1)
+        self.condition_v = nn.Conv2d(given, 2 * c, 1) if given and not self.last else None
+        self.condition_h = nn.Conv2d(given, 2 * c, 1) if given else None
+
+    def features(self, v: Tensor, h: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Both stacks before condition and gate, (B, 2C, H, W) each: rows < i, and those with the columns < j of row i.
+
+        In the first layer they depend on the image alone. The last has no vertical one.
+        """
+        if self.first:  # the pixel's own row and column are not to be seen: the image moves one down, one right
+            v, h = v[:, :, :-1], h[..., :-1]
+        r = self.reach
+        rows = F.pad(v, (r, r, r, 0))
+        above = None if self.vertical is None else self.vertical(rows)
+        before = self.horizontal(F.pad(h, (r, 0)))
+        return above, before + self.across(rows if self.first or self.last else above)
+
+    def condition(self, y: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """What y (B, Cy, H, W) adds to both, None where there is nothing to add."""
+        return (None if layer is None else layer(y) for layer in (self.condition_v, self.condition_h))
+
+    def finish(self, above: Tensor | None, before: Tensor, h: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Gates and residual, once the condition is added: the next layer's (v, h)."""
+        out = self.out(gate(before))
+        return None if above is None else gate(above), out if self.first else h + out
+
+    def forward(self, v: Tensor, h: Tensor, y: Tensor | None) -> tuple[Tensor | None, Tensor]:
+        above, before = self.features(v, h)
+        for_v, for_h = self.condition(y)
+        return self.finish(above if for_v is None else above + for_v, before if for_h is None else before + for_h, h)
+
+
+class GatedPixelCNN(nn.Module):
+    """p(x | y), an image of `levels` grey levels given feature maps y of its size (van den Oord et al. 2016).
+
+    >>> model = GatedPixelCNN(PixelCNNConfig(channels=4))
+    >>> model.log_prob(torch.zeros(3, 1, 8, 8)).shape
+    torch.Size([3])
+    """
+
+    def __init__(self, config: PixelCNNConfig | None = None):
+        super().__init__()
+        self.config = config = config or PixelCNNConfig()
+        self.layers = nn.ModuleList(GatedLayer(config, i) for i in range(config.layers))
+        self.output = nn.Conv2d(config.channels, config.levels, 1)
+
+    def scale(self, x: Tensor) -> Tensor:
+        """Levels 0 .. levels - 1 -> [0, 1]: what the first layer reads."""
+        return x / (self.config.levels - 1)
+
+    def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """The logits of every pixel's distribution: x (B, 1, H, W) in 0 .. levels - 1, y (B, Cy, H, W) ->
+        (B, levels, H, W). The column at pixel i depends on the pixels before i only. Raises ValueError on shapes."""
+        self._check(x, y)
+        v = h = self.scale(x)
+        for layer in self.layers:
+            v, h = layer(v, h, y)
+        return self.output(h.relu())
+
+    def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """log p(x | y), exact: (B,), nats."""
+        return pixel_log_prob(self.logits(x, y), x)
+
+    def _check(self, x: Tensor, y: Tensor | None) -> None:
+        if x.dim() != 4 or x.shape[1] != 1:
+            raise ValueError(f"x has shape {tuple(x.shape)}; expected (B, 1, H, W)")
+        channels = self.config.condition_channels
+        if channels == 0 and y is not None:
+            raise ValueError("y was given to a model without a condition; expected None")
+        if channels and (y is None or y.shape != (len(x), channels, *x.shape[2:])):
+            found = None if y is None else tuple(y.shape)
+            raise ValueError(f"y has shape {found}; expected {(len(x), channels, *x.shape[2:])}")
+
+
+def pixel_log_prob(logits: Tensor, x: Tensor) -> Tensor:
+    """sum_i log p(x_i): logits (B, levels, H, W), x (B, 1, H, W) in 0 .. levels - 1 -> (B,), nats.
+
+    Two levels are the common case, and log softmax of two is a softplus of their difference.
+    """
+    if logits.shape[1] == 2:
+        ahead = (logits[:, 1:] - logits[:, :1]).float() if logits.dtype == torch.bfloat16 \
+            else logits[:, 1:] - logits[:, :1]
+        return -F.softplus(torch.where(x > 0, -ahead, ahead)).flatten(1).sum(1)
+    return -F.cross_entropy(logits, x[:, 0].long(), reduction="none").flatten(1).sum(1)
