@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from oneshot_lib.distributions import DiagonalGaussian
-from oneshot_lib.objectives import FreeEnergy, free_energy, importance_weighted_bound
+from oneshot_lib.objectives import SET_OBJECTIVES, FreeEnergy, free_energy, importance_weighted_bound, set_bound
 
 A, S = 1.5, 0.7  # z ~ N(0, 1), x | z ~ N(A z, S^2)
 N = 200_000
@@ -101,3 +101,33 @@ def test_a_mean_of_logs_in_place_of_the_log_of_the_mean_is_caught():
 def test_no_weight_is_an_error():
     with pytest.raises(ValueError, match="K >= 1"):
         importance_weighted_bound(torch.zeros(0, 3))
+
+
+# --- sets -------------------------------------------------------------------------------------------------------------
+
+
+def set_terms(**switches):
+    likelihood, kl = logs(-10.0, -20.0), logs(6.0, 12.0)
+    return set_bound(likelihood, kl, torch.tensor([20, 30]), 3, kl_element=logs(1.0, 2.0), **switches)
+
+
+def test_the_two_switches_are_where_x_comes_from_and_what_divides():
+    names = {(o.resample, o.rescale): key for key, o in SET_OBJECTIVES.items()}
+    assert names == {(True, True): "vhe", (False, False): "neural-statistician", (True, False): "resample",
+                     (False, True): "rescale"}
+    assert {key: o.x_from for key, o in SET_OBJECTIVES.items()} == {
+        "vhe": "class", "resample": "class", "neural-statistician": "support", "rescale": "support"}
+    assert set_terms(rescale=True).bound.tolist() == [-10 - 1 - 6 / 20, -20 - 2 - 12 / 30]
+    assert set_terms(rescale=False).bound.tolist() == [-10 - 1 - 6 / 3, -20 - 2 - 12 / 3]
+
+
+def test_with_the_whole_class_as_support_the_switches_do_nothing():
+    args = logs(-10.0), logs(6.0), torch.tensor([5]), 5
+    assert torch.equal(set_bound(*args, rescale=True).bound, set_bound(*args, rescale=False).bound)
+
+
+def test_a_set_bound_of_the_wrong_shape_is_refused():
+    with pytest.raises(ValueError, match="kl_class has shape"):
+        set_bound(logs(-1.0), logs(1.0, 2.0), torch.tensor([3]), 3)
+    with pytest.raises(ValueError, match="support_size is 0"):
+        set_bound(logs(-1.0), logs(1.0), torch.tensor([3]), 0)

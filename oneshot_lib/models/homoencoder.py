@@ -39,6 +39,7 @@ from .set_encoders import (
     TemplateEncoder,
     channels_last,
     convolution,
+    single,
 )
 
 
@@ -94,7 +95,7 @@ class ClassPrior(nn.Module):
 
     def forward(self, c: Tensor) -> DiagonalGaussian:
         """c (B, latent, S, S) -> each place's Gaussian given the places before it, flat: (B, latent * S * S)."""
-        mean, log_var = self.output(self.second(self.first(c).relu()).relu()).float().chunk(2, 1)
+        mean, log_var = single(self.output(self.second(self.first(c).relu()).relu())).chunk(2, 1)
         return gaussian(mean.flatten(1), log_var.flatten(1))
 
     @torch.no_grad()
@@ -241,7 +242,7 @@ class PixelCNNHomoencoder(Homoencoder):
 
     def element_posterior(self, x: Tensor, c: Tensor | None = None) -> DiagonalGaussian:
         """q(z | x): (B, element_latent)."""
-        return gaussian(*self.element(self.look(x)).float().chunk(2, 1))
+        return gaussian(*single(self.element(self.look(x))).chunk(2, 1))
 
     def features(self, c: Tensor, z: Tensor | None) -> Tensor:
         """y, what the PixelCNN is conditioned on: c (B, Dc), z (B, element_latent) or None -> (B, channels, S, S)."""
@@ -320,11 +321,11 @@ class DeconvolutionalHomoencoder(Homoencoder):
     def element_posterior(self, x: Tensor, c: Tensor) -> DiagonalGaussian:
         """q(z | c, x): (B, element_latent)."""
         hidden = F.elu(self.element_h(self.shared(channels_last(x))) + self.element_c(c))
-        return gaussian(*self.element_output(self.element_block(hidden)).float().chunk(2, 1))
+        return gaussian(*single(self.element_output(self.element_block(hidden))).chunk(2, 1))
 
     def element_prior(self, c: Tensor) -> DiagonalGaussian:
         """p(z | c): (B, element_latent)."""
-        return gaussian(*self.prior_output(self.prior_block(F.elu(self.prior_c(c)))).float().chunk(2, 1))
+        return gaussian(*single(self.prior_output(self.prior_block(F.elu(self.prior_c(c))))).chunk(2, 1))
 
     def likelihood(self, c: Tensor, z: Tensor) -> Bernoulli:
         """p(x | c, z), independent pixels: Bernoulli over (B, 1, 28, 28)."""
@@ -333,7 +334,7 @@ class DeconvolutionalHomoencoder(Homoencoder):
             maps = stage(channels_last(maps))
             if i == 0:
                 maps = maps[..., :7, :7]
-        return Bernoulli(self.output(maps).float())
+        return Bernoulli(single(self.output(maps)))
 
     def log_likelihood(self, x: Tensor, c: Tensor, z: Tensor) -> Tensor:
         """log p(x | c, z): (B,), nats."""

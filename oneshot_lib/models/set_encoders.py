@@ -27,6 +27,11 @@ def channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
+def single(x: Tensor) -> Tensor:
+    """x in float32 where it came out of a half-precision product: what follows is added up or exponentiated."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
 class PooledConvolutions(nn.Sequential):
     """Five blocks of 3x3 convolution, 2x2 max-pooling, ReLU and batch norm (supplement 6.4.3), then flat.
 
@@ -99,7 +104,7 @@ class TemplateEncoder(nn.Module):
         """The mean of the placed drawings: (B, N, 1, S, S) -> (B, 1, S, S)."""
         drawings = support.flatten(0, 1)
         placed = self.place(drawings, self.look(drawings))
-        return placed.float().unflatten(0, support.shape[:2]).mean(1)
+        return single(placed).unflatten(0, support.shape[:2]).mean(1)
 
     def forward(self, support: Tensor) -> DiagonalGaussian:
         parameters = same_convolution(self.average(support), self.convolution.weight)
@@ -165,5 +170,5 @@ class StatisticNetwork(nn.Module):
         self.output = nn.Linear(width, 2 * latent)
 
     def forward(self, h: Tensor) -> DiagonalGaussian:
-        mean, log_var = self.output(self.after(self.before(h).mean(1))).float().chunk(2, -1)
+        mean, log_var = single(self.output(self.after(self.before(h).mean(1)))).chunk(2, -1)
         return DiagonalGaussian(mean, 0.5 * log_var)
