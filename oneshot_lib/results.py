@@ -25,11 +25,12 @@ UPPER_BOUNDS = ("bound", "running bound", "iw")  # kinds whose value bounds an N
 @dataclass(frozen=True)
 class Record:
     """One number. An NLL is positive, in nats, and where `kind` is "bound" or "iw" (`k` importance samples)
-    the truth lies below it. `value` is None where the run failed, and `notes` says how.
+    the truth lies below it. An accuracy is in %, and larger is better. `value` is None where the run failed, and
+    `notes` says how.
 
     `error` is the standard error over `n` draws, `floor` the part of an NLL that no model of binarised grey
     pixels can get below (nats), `weights` the SHA-256 of the weights file, `series` the numbers behind a
-    curve. Raises ValueError on a preset or a data description of another form.
+    curve, heights or [x, y] pairs. Raises ValueError on a preset or a data description of another form.
     """
 
     paper: str
@@ -53,7 +54,7 @@ class Record:
     weights: str | None
     command: str
     k: int | None = None
-    series: list[float] | None = None
+    series: list | None = None
     title: str = ""
     notes: str = ""
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
@@ -63,6 +64,8 @@ class Record:
             raise ValueError(f"preset is {self.preset!r}; expected one of {', '.join(PRESETS)}")
         if set(self.data) != set(DATA_KEYS):
             raise ValueError(f"data has the keys {sorted(self.data)}; expected {', '.join(DATA_KEYS)}")
+        if self.series is not None:  # as it comes back from the disk
+            object.__setattr__(self, "series", json.loads(json.dumps(self.series, default=float)))
 
     @property
     def id(self) -> str:
@@ -89,11 +92,20 @@ class Record:
         return f"{self.metric}, {kind}"
 
     def shown(self) -> str:
-        """The value with its error, to the digits that the error leaves standing: "≤ 97.31 ± 0.12"."""
+        """The value with its error, to the digits that the error leaves standing: "≤ 97.31 ± 0.12", "95.1 ± 0.6 %"."""
         if self.value is None:
             return "failed"
-        text = f"{self.value:.2f}" if self.error is None else f"{self.value:.2f} ± {self.error:.2f}"
-        return ("≤ " if self.kind in UPPER_BOUNDS else "") + text
+        digits = 1 if self.unit == "%" else 2
+        text = f"{self.value:.{digits}f}" + ("" if self.error is None else f" ± {self.error:.{digits}f}")
+        return self._marked(text)
+
+    def published(self) -> str:
+        """The paper's value as it stands beside this one."""
+        return "" if self.paper_value is None else self._marked(f"{self.paper_value:g}")
+
+    def _marked(self, text: str) -> str:
+        """With the sign of a bound before it and, where it is not nats, the unit behind."""
+        return ("≤ " if self.kind in UPPER_BOUNDS else "") + text + (" %" if self.unit == "%" else "")
 
     def to_json(self) -> dict:
         return {"id": self.id, **asdict(self)}
@@ -215,7 +227,7 @@ def table(records: Iterable[tuple[str, Record]]) -> list[dict]:
             },
         )
         if r.paper_value is not None:
-            row["paper_value"] = ("≤ " if r.kind in UPPER_BOUNDS else "") + f"{r.paper_value:g}"
+            row["paper_value"] = r.published()
         row["cells"].setdefault(r.preset, []).append((r.seed, r.shown()))
         row["records"].append(r)
     for row in rows.values():
@@ -281,7 +293,8 @@ Every number is a file beside this one. NLL is in nats an image; ≤ marks a bou
 energy, "running bound" its mean over the last 1,000 training steps, while the weights moved, "IW K" the
 importance-weighted estimate with K samples; ± is the standard error of the mean over the
 draws. The floor is what the binarisation of grey pixels adds to every model's NLL, so numbers on data with
-other floors do not compare. Presets stand in columns of their own. `paper` is the published value, on the
+other floors do not compare. Accuracies are in % of queries, larger is better, ± over the episodes; divergences
+(KL) are in nats. Presets stand in columns of their own. `paper` is the published value, on the
 paper's data and at the paper's scale.
 """
 

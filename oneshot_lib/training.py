@@ -22,12 +22,11 @@ import math
 import os
 import shutil
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -35,9 +34,11 @@ from filelock import FileLock, Timeout
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
-from tqdm import tqdm
+
+from .progress import Progress
 
 Objective = Callable[[nn.Module, int, torch.Generator], Tensor]
+Probe = Callable[[nn.Module, int], dict[str, float]]
 
 
 class Interrupted(Exception):
@@ -91,9 +92,9 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """What a call of `train` leaves: `train_bound` is the mean of the last 1,000 steps (row S10), `seconds` the
-    training
-    time of all calls together, `weights` the file, or None while the run is unfinished."""
+    """What a call of `train` leaves: `train_bound` is the mean of the last 1,000 steps (row S10), `seconds` the time of
+    training, without the probes', in all calls together, `weights` the file, or None while the run is unfinished.
+    `probes` has what the probe found, a list for each of its names, beside "step" and "seconds"."""
 
     finished: bool
     step: int
@@ -104,6 +105,7 @@ class TrainingReport:
     skipped: int
     returned: int
     weights: Path | None
+    probes: dict[str, list] = field(default_factory=dict)
 
     @property
     def message(self) -> str:
@@ -115,17 +117,22 @@ class TrainingReport:
 
 def train(model: nn.Module, objective: Objective, config: TrainingConfig, out: str | Path, *,
           minutes: float | None = None, device: str = "cpu", label: str = "training",
-          log_seconds: float = 10.0) -> TrainingReport:
+          log_seconds: float = 10.0, probe: Probe | None = None, probe_every: int | None = None) -> TrainingReport:
     """Maximises the mean of `objective(model, step, generator)` -> (B,) nats, and leaves the model trained.
 
     The objective draws its own batch, all its randomness from the generator. Where `out` holds an unfinished run it is
-    resumed, where it holds a finished one its weights are loaded. Raises ValueError where the run in `out` has another
+    resumed, where it holds a finished one its weights are loaded. After every `probe_every` steps and the last one
+    `probe(model, step)` is called, in eval mode and without a trace in any random stream of torch's: what it finds is
+    kept with the history. Raises ValueError where the run in `out` has another
     configuration, `Interrupted` on a signal, `Diverged` when nothing helps, OSError when `out` can't be written.
     """
     out = Path(out)
     size = 3 * 4 * sum(p.numel() for p in model.state_dict().values()) + 4 * config.steps
     check_writable(out, 3 * size)
+    if probe_every is not None and probe_every < 1:
+        raise ValueError(f"probe_every is {probe_every}; expected at least 1 step")
     run = _Run(model.to(device), config, out, device)
+    run.probe, run.probe_every = probe, probe_every or config.steps
     if not run.load_finished():
         run.resume()
         with _signals() as caught:
@@ -135,9 +142,10 @@ def train(model: nn.Module, objective: Objective, config: TrainingConfig, out: s
 
 def _loop(run: _Run, objective: Objective, label: str, minutes: float | None, log_seconds: float, caught: list) -> None:
     config, began = run.config, time.monotonic()
-    with _Progress(label, run, log_seconds) as progress:
+    with Progress(label, run, log_seconds) as progress:
         while run.step < config.steps:
             run.advance(objective)
+            run.look()
             progress.show()
             if run.step % config.checkpoint_every == 0 and run.step < config.steps and run.healthy:
                 run.save("checkpoint.safetensors")
@@ -164,6 +172,9 @@ class _Run:
         self.history = torch.full((config.steps,), math.nan)  # the mean bound of each step, NaN where it was skipped
         self.step = self.attempt = self.skipped = 0
         self.seconds_before, self.began, self.ended = 0.0, time.monotonic(), None
+        self.probe, self.probe_every = None, config.steps
+        self.probes: dict[str, list[float]] = {}
+        self.probe_seconds: dict[str, float] = {}  # by step; not among the probes, whose bytes are the same every time
 
     # --- one step --------------------------------------------------------------------------------------------------
 
@@ -187,6 +198,20 @@ class _Run:
             recent = self.history[max(0, self.step - self.config.patience) : self.step]
             if len(recent) == self.config.patience and recent.isnan().all():
                 self.go_back()
+
+    def look(self) -> None:
+        """Call the probe where one is due. Its time is no training time."""
+        due = self.step % self.probe_every == 0 or self.step == self.config.steps
+        if self.probe is None or not due or self.step in self.probes.get("step", []):  # known after a return
+            return
+        began, self.probe_seconds[str(self.step)] = time.monotonic(), self.seconds
+        self.model.eval()
+        devices = [self.device] if self.device.startswith("cuda") else []
+        with torch.no_grad(), torch.random.fork_rng(devices):
+            found = {"step": self.step, **self.probe(self.model, self.step)}
+        for name, value in found.items():
+            self.probes.setdefault(name, []).append(float(value))
+        self.began += time.monotonic() - began
 
     def generator(self) -> torch.Generator:
         """The source of everything random in this step: a function of the seed, the step and the returns so far."""
@@ -225,18 +250,34 @@ class _Run:
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         for key, parameter in self.parameters.items():
             tensors |= {f"adam.{kind}.{key}": v for kind, v in self.optimizer.state.get(parameter, {}).items()}
-        tensors["history"] = self.history[: self.step]
+        tensors |= {"history": self.history[: self.step], **self.probe_tensors()}
         state = {"config": asdict(self.config), "step": self.step, "attempt": self.attempt, "skipped": self.skipped}
         save_tensors(self.out / name, tensors, state)
-        atomic_write(self.out / "progress.json", json.dumps({"step": self.step, "seconds": self.seconds}))
+        self.save_progress()
+
+    def save_progress(self) -> None:
+        """What differs from one run to its equal, and so stands in a file of its own: the time it took."""
+        progress = {"step": self.step, "seconds": self.seconds}
+        if self.probe_seconds:
+            progress["probe_seconds"] = self.probe_seconds
+        atomic_write(self.out / "progress.json", json.dumps(progress))
+
+    def read_progress(self) -> None:
+        if (self.out / "progress.json").exists():
+            progress = json.loads((self.out / "progress.json").read_text())
+            self.seconds_before, self.probe_seconds = progress["seconds"], progress.get("probe_seconds", {})
+
+    def probe_tensors(self) -> dict[str, Tensor]:
+        return {f"probe.{name}": torch.tensor(values, dtype=torch.float64) for name, values in self.probes.items()}
+
+    def read_probes(self, tensors: dict[str, Tensor]) -> None:
+        self.probes = {k.removeprefix("probe."): v.tolist() for k, v in tensors.items() if k.startswith("probe.")}
 
     def resume(self) -> None:
         """Goes on from the checkpoint in `out`; where there is none, writes the start."""
-        progress = self.out / "progress.json"
         if (self.out / "checkpoint.safetensors").exists():
             self._read(self.out / "checkpoint.safetensors")
-            if progress.exists():
-                self.seconds_before = json.loads(progress.read_text())["seconds"]
+            self.read_progress()
         else:
             self.save("good.safetensors")
             self.save("checkpoint.safetensors")
@@ -247,8 +288,8 @@ class _Run:
         tensors = dict(self.model.state_dict())
         state = {"config": asdict(self.config), "step": self.step, "attempt": self.attempt, "skipped": self.skipped,
                  "train_bound": self._train_bound()}
-        save_tensors(self.out / "history.safetensors", {"history": self.history}, state)
-        atomic_write(self.out / "progress.json", json.dumps({"step": self.step, "seconds": self.seconds}))
+        save_tensors(self.out / "history.safetensors", {"history": self.history, **self.probe_tensors()}, state)
+        self.save_progress()
         save_tensors(self.out / "weights.safetensors", tensors, state)
         for name in ("checkpoint.safetensors", "good.safetensors"):
             (self.out / name).unlink(missing_ok=True)
@@ -260,9 +301,11 @@ class _Run:
         tensors, state = load_tensors(path)
         self._compare(state)
         self.model.load_state_dict(tensors)
-        self.history = load_tensors(self.out / "history.safetensors")[0]["history"]
+        kept = load_tensors(self.out / "history.safetensors")[0]
+        self.history = kept["history"]
+        self.read_probes(kept)
         self.step, self.attempt, self.skipped = state["step"], state["attempt"], state["skipped"]
-        self.seconds_before = json.loads((self.out / "progress.json").read_text())["seconds"]
+        self.read_progress()
         self.ended = self.began
         return True
 
@@ -279,6 +322,7 @@ class _Run:
         self.step, self.attempt, self.skipped = state["step"], state["attempt"], state["skipped"]
         self.history.fill_(math.nan)
         self.history[: self.step] = tensors["history"]
+        self.read_probes(tensors)
 
     def _compare(self, state: dict) -> None:
         mine = asdict(self.config)
@@ -309,43 +353,11 @@ class _Run:
     def report(self) -> TrainingReport:
         weights = self.out / "weights.safetensors"
         done = weights.exists()
+        steps = [int(step) for step in self.probes.get("step", [])]
+        seconds = [self.probe_seconds.get(str(step), math.nan) for step in steps]
+        probes = {**self.probes, "step": steps, "seconds": seconds} if steps else {}
         return TrainingReport(done, self.step, self.config.steps, *self._train_bound(), self.seconds, self.skipped,
-                              self.attempt, weights if done else None)
-
-
-class _Progress:
-    """A bar with rate, time left and objective in a terminal; elsewhere a plain line now and then."""
-
-    def __init__(self, label: str, run: _Run, log_seconds: float):
-        self.label, self.run, self.log_seconds = label, run, log_seconds
-        self.bar = None
-        self.first, self.start, self.shown = run.step, time.monotonic(), time.monotonic()
-
-    def __enter__(self) -> _Progress:
-        if sys.stderr.isatty():
-            self.bar = tqdm(total=self.run.config.steps, initial=self.run.step, desc=self.label, unit="step",
-                            dynamic_ncols=True)
-        return self
-
-    def __exit__(self, *_) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-    def show(self) -> None:
-        run, now = self.run, time.monotonic()
-        last = run.step == run.config.steps
-        if self.bar is not None:
-            if now - self.shown > 0.2 or last:
-                self.bar.n = run.step
-                self.bar.set_postfix_str(f"bound {run.recent():.2f} nats, {run.skipped} skipped")
-                self.shown = now
-        elif now - self.shown > self.log_seconds or last:
-            rate = (run.step - self.first) / (now - self.start)
-            left = (run.config.steps - run.step) / rate if rate > 0 else math.inf
-            print(f"{self.label}: step {run.step:,} of {run.config.steps:,}, {rate:.1f} steps/s, "
-                  f"{left / 60:.1f} min left, bound {run.recent():.2f} nats"
-                  + (f", {run.skipped} skipped" if run.skipped else ""), flush=True)
-            self.shown = now
+                              self.attempt, weights if done else None, probes)
 
 
 @contextmanager

@@ -20,8 +20,9 @@ import pytest
 
 from oneshot_lib import experiments, results
 from oneshot_lib.evaluation import Estimate
-from oneshot_lib.experiments import EXPERIMENTS, PRESETS, Experiment, Settings, folder, launch
+from oneshot_lib.experiments import EXPERIMENTS, PRESETS, Experiment, folder, launch
 from oneshot_lib.experiments.folder import claim, configuration, differences, provenance
+from oneshot_lib.experiments.presets import SequentialSettings
 
 LETTERS = SimpleNamespace(
     name="letters", hash="1234", grey=lambda name: np.full((4, 28, 28), 128, np.uint8),
@@ -38,14 +39,17 @@ def test_every_experiment_has_every_preset_and_a_notebook():
         assert launch.notebook(e.name).stem == e.name
         for preset in PRESETS:
             assert [row.key for row in e.chosen(e.presets[preset])] == list(e.presets[preset].rows)
-        assert e.minutes["laptop"] <= 60
+        assert e.minutes["laptop"] <= 120
 
 
 @pytest.mark.parametrize("preset", ["laptop", "full"])
 def test_the_papers_protocol_is_kept_where_numbers_count(preset):
     for e in EXPERIMENTS.values():
         s = e.presets[preset]
-        assert s.test_draws == 24_000 and s.train_images is None and s.test_images is None
+        if e.paper == "rezende":
+            assert s.test_draws == 24_000 and s.train_images is None and s.test_images is None
+        else:
+            assert s.ways == 20 and (preset == "laptop" or (s.episodes, s.outer, s.inner) == (200, 20, 10))
 
 
 @pytest.mark.parametrize(
@@ -79,7 +83,24 @@ def test_settings_from_a_command_line_have_their_types():
     assert (s.training_steps, s.learning_rate, s.train_images, s.rows) == (2000, 1e-4, None, ("st-cgru-t20",))
     same = {"training_steps": 2_000, "learning_rate": 1e-4, "train_images": None, "rows": ["st-cgru-t20"]}
     assert chosen.settings("quick", same) == s
-    assert {f.name for f in fields(Settings)} == set(vars(s))
+    assert {f.name for f in fields(SequentialSettings)} == set(vars(s))
+
+
+def test_the_settings_of_an_experiment_are_its_own():
+    settings = experiments.experiment("hewitt-table2").settings
+    s = settings("quick", {"start_from": "none", "smallest_support": "2", "sample_dropout": "0.5", "sets": "all"})
+    assert (s.start_from, s.smallest_support, s.sample_dropout, s.sets) == (None, 2, 0.5, "all")
+    with pytest.raises(ValueError, match="unknown setting 'gated_share'"):
+        settings("quick", {"gated_share": 0.5})
+    for wrong in ({"smallest_support": 6}, {"sample_dropout": "1"}, {"ways": 21}, {"products": "int8"}):
+        with pytest.raises(ValueError, match="expected"):
+            settings("quick", wrong)
+
+
+def test_a_folder_of_before_is_this_configuration_still():
+    known = """rows learning_rate schedule warmup checkpoint_every threads products training_steps batch_size
+    train_images test_images test_draws iw_images iw_samples gated_share""".split()
+    assert set(wanted()["settings"]) == set(known)
 
 
 # --- the folder ---------------------------------------------------------------------------------------------

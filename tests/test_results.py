@@ -85,6 +85,25 @@ def test_bounds_are_marked_as_bounds():
     assert "diverged" in results.failed(record(), "diverged").notes
 
 
+def test_an_accuracy_is_in_per_cent_and_no_bound():
+    found = record(metric="test accuracy, 5-shot 20-way", kind="from all alphabets", unit="%", value=95.12, error=0.64,
+                   paper_value=98.8, floor=None)  # fmt: skip
+    assert found.shown() == "95.1 ± 0.6 %" and found.published() == "98.8 %"
+    assert record().published() == "≤ 96.5" and record(paper_value=None).published() == ""
+    for text in (results.to_text(results.table([("book", found)])), results.render_readme(
+            [found], f"{results.BEGIN}\n{results.END}"), results.render_book([found])):  # fmt: skip
+        assert "98.8 %" in text and "95.1 ± 0.6 %" in text and "≤ 95" not in text
+
+
+def test_a_curve_survives_the_disk_as_it_was(tmp_path):
+    import numpy as np
+
+    curve = record(item="failure-curves", kind="probe", series=[(np.float64(0.5), 31.25), (1.0, np.float32(0.25))])
+    assert curve.series == [[0.5, 31.25], [1.0, 0.25]]
+    results.write_record(tmp_path, curve)
+    assert results.read_records(tmp_path) == [curve]
+
+
 def test_presets_never_share_a_column():
     found = [("book", record()), ("book", record(preset="quick", value=300.0)), ("book", record(preset="full"))]
     rows = results.table(found)

@@ -169,6 +169,104 @@ def test_what_cannot_be_survived_is_an_error(tmp_path):
         train(Line(), lambda m, s, g: m.w.sum() * torch.full((8,), float("nan")), CONFIG, tmp_path)
 
 
+# --- probes: what is looked at meanwhile ------------------------------------------------------------------------------
+
+
+class Noisy(Line):
+    """The line with everything that a look could disturb: running averages, and noise from the global stream."""
+
+    def __init__(self):
+        super().__init__()
+        self.average = nn.BatchNorm1d(5)
+
+    def forward(self, x):
+        return self.average(x + torch.randn_like(x))
+
+
+def noisy_objective(model, step, generator):
+    noise = torch.randn(8, 5, generator=generator)
+    return -(model(noise) - 3).square().sum(1) + objective(model, step, generator)
+
+
+def look(model, step):
+    assert not model.training and not torch.is_grad_enabled()
+    model(torch.randn(4, 5))
+    return {"w": model.w.mean().item(), "chance": torch.rand(()).item()}
+
+
+def histories(folder):
+    return hashlib.sha256((folder / "history.safetensors").read_bytes()).hexdigest()
+
+
+def test_what_a_probe_finds_is_kept_and_given_back(tmp_path):
+    torch.manual_seed(0)
+    report = train(Noisy(), noisy_objective, CONFIG, tmp_path, probe=look, probe_every=25)
+    assert report.probes["step"] == [25, 50, 60]  # the last step too
+    assert report.probes["w"][0] != report.probes["w"][1] != report.probes["w"][2]
+    assert report.probes["seconds"] == sorted(report.probes["seconds"]) and report.probes["seconds"][0] > 0
+    assert report.seconds >= report.probes["seconds"][-1]
+    again = train(Noisy(), lambda *_: pytest.fail("trained again"), CONFIG, tmp_path, probe=look, probe_every=25)
+    assert again.probes == report.probes
+
+
+def test_a_probe_leaves_the_training_as_it_is(tmp_path, monkeypatch):
+    def weights_with(name, **probes):
+        torch.manual_seed(0)
+        train(Noisy(), noisy_objective, CONFIG, tmp_path / name, **probes)
+        return weights(tmp_path / name)
+
+    plain = weights_with("plain")
+    assert weights_with("probed", probe=look, probe_every=7) == plain
+
+    def trace(model, step):
+        model.train()  # a look in training mode moves the running averages
+        return {"w": model(torch.randn(4, 5)).mean().item()}
+
+    assert weights_with("moved", probe=trace, probe_every=7) != plain
+
+
+def test_probes_of_a_run_in_pieces_are_those_of_a_whole_one(tmp_path):
+    quiet = replace(CONFIG, steps=30)
+    train(Line(), objective, quiet, tmp_path / "whole", probe=lambda m, s: {"w": m.w.mean()}, probe_every=4)
+    pieces = dict(probe=lambda m, s: {"w": m.w.mean()}, probe_every=4)
+    while not train(Line(), objective, quiet, tmp_path / "pieces", minutes=0, **pieces).finished:
+        pass
+    assert weights(tmp_path / "whole") == weights(tmp_path / "pieces")
+    assert histories(tmp_path / "whole") == histories(tmp_path / "pieces")
+
+
+def test_probes_of_a_process_that_was_killed_are_taken_again(tmp_path):
+    def dies(model, step):
+        if step == 17:
+            raise KeyboardInterrupt  # nothing is saved: the checkpoint is that of step 10
+        return {"w": model.w.mean()}
+
+    train(Line(), objective, CONFIG, tmp_path / "whole", probe=lambda m, s: {"w": m.w.mean()}, probe_every=1)
+    with pytest.raises(KeyboardInterrupt):
+        train(Line(), objective, CONFIG, tmp_path / "cut", probe=dies, probe_every=1)
+    report = train(Line(), objective, CONFIG, tmp_path / "cut", probe=lambda m, s: {"w": m.w.mean()}, probe_every=1)
+    assert report.probes["step"] == list(range(1, 61))
+    assert histories(tmp_path / "whole") == histories(tmp_path / "cut")
+
+
+def test_a_return_forgets_the_probes_of_what_is_taken_back(tmp_path):
+    failed = []
+
+    def fails_once(m, s, g):
+        if 33 <= s < 37 and len(failed) < 4:
+            failed.append(s)
+            return torch.full((8,), float("nan")) * m.w.sum()
+        return objective(m, s, g)
+
+    report = train(Line(), fails_once, CONFIG, tmp_path, probe=lambda m, s: {"w": 0.0}, probe_every=5)
+    assert report.returned == 1 and report.probes["step"] == list(range(5, 61, 5))
+
+
+def test_a_probe_that_is_never_due_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="probe_every is 0"):
+        train(Line(), objective, CONFIG, tmp_path, probe=look, probe_every=0)
+
+
 def test_another_configuration_is_refused_by_name(tmp_path):
     train(Line(), objective, CONFIG, tmp_path, minutes=0)
     with pytest.raises(ValueError, match="learning_rate=0.05, this one has learning_rate=0.01"):

@@ -6,10 +6,12 @@
 >>> train = grey[characters.split("random-drawings").train]
 """
 
+from oneshot_lib.data.augment import AugmentedBatch, AugmentedCharacters
 from oneshot_lib.data.character_set import CharacterSet, characters
 from oneshot_lib.data.digits import DigitSet, mnist
 from oneshot_lib.data.episodes import ClassRows, EvaluationEpisodes, Minibatch, evaluation_episodes, twenty
 from oneshot_lib.data.files import DataError
+from oneshot_lib.data.pictures import Prepared, polarity, prepare, read_picture
 from oneshot_lib.data.preprocessing import (
     PREPROCESSINGS,
     binarisation_floor,
@@ -22,12 +24,15 @@ from oneshot_lib.data.splits import Split
 
 __all__ = [
     "PREPROCESSINGS",
+    "AugmentedBatch",
+    "AugmentedCharacters",
     "CharacterSet",
     "ClassRows",
     "DataError",
     "DigitSet",
     "EvaluationEpisodes",
     "Minibatch",
+    "Prepared",
     "Split",
     "binarisation_floor",
     "binarise",
@@ -36,7 +41,10 @@ __all__ = [
     "download",
     "evaluation_episodes",
     "mnist",
+    "polarity",
+    "prepare",
     "preprocess",
+    "read_picture",
     "static_binarise",
     "twenty",
 ]

@@ -120,15 +120,22 @@ class EvaluationEpisodes(NamedTuple):
     query: np.ndarray
 
 
-def evaluation_episodes(characters, shots: int = 1, within: bool = False) -> EvaluationEpisodes:
-    """The 200 committed 20-way episodes of the evaluation alphabets (split 30-20) of a `CharacterSet`.
+def evaluation_episodes(
+    characters, shots: int = 1, within: bool = False, split: str = "30-20"
+) -> EvaluationEpisodes:
+    """The 200 committed 20-way episodes of the test characters of a `CharacterSet`, split 30-20 or random-1200.
 
-    The 20 characters come from all evaluation alphabets or, with `within`, from one. `shots` is 1 to 5; an
-    episode's first support drawing is the same for each. Raises ValueError for another number of shots.
+    The 20 characters come from all test characters or, with `within`, from one alphabet, which 30-20 alone has
+    enough of. `shots` is 1 to 5; an episode's first support drawing is the same for each. Raises ValueError for
+    another number of shots, and for a split without such episodes.
     """
     if not 1 <= shots <= SHOTS:
         raise ValueError(f"shots: expected 1 to {SHOTS}, found {shots}")
-    content = read_file(f"{characters.name}-episodes-{'within' if within else 'across'}")
+    known = ("30-20",) if within else ("30-20", "random-1200")
+    if split not in known:
+        raise ValueError(f"split: expected {' or '.join(known)}, found {split!r}")
+    part = split if split != "30-20" else "within" if within else "across"
+    content = read_file(f"{characters.name}-episodes-{part}")
     classes = np.array(content["class_index"])
     drawings = np.array([[ord(c) - ord("a") for c in letters] for letters in content["drawings"]])
     rows = classes[:, :, None] * 20 + drawings.reshape(*classes.shape, SHOTS + 1)

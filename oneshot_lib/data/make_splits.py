@@ -73,14 +73,17 @@ def evaluation_alphabets(source: CharacterSet) -> list[str]:
     return source.alphabets[len(source.alphabets) - round(len(source.alphabets) * 2 / 5) :]
 
 
-def episodes(source: CharacterSet, within: bool, count: int = 200, way: int = 20) -> dict:
-    """Episodes of 20 evaluation characters; five drawings of each as support and one as query, by letter."""
-    draw = generator(f"{source.name}-episodes-{'within' if within else 'across'}")
-    held = set(evaluation_alphabets(source))
+def episodes(
+    source: CharacterSet, within: bool, count: int = 200, way: int = 20, split: str = "30-20"
+) -> dict:
+    """Episodes of 20 test characters; five drawings of each as support and one as query, by letter."""
+    part = split if split != "30-20" else "within" if within else "across"
+    draw = generator(f"{source.name}-episodes-{part}")
+    held = set(source.class_index[source.split(split).test].tolist())
     groups = {}
     for index, name in enumerate(source.classes):
-        if (alphabet := name.split("/")[0]) in held:
-            groups.setdefault(alphabet if within else "", []).append(index)
+        if index in held:
+            groups.setdefault(name.split("/")[0] if within else "", []).append(index)
     groups = [g for g in groups.values() if len(g) >= way]
     made = {"class_index": [], "drawings": []}
     for _ in range(count):
@@ -134,11 +137,23 @@ def main(names: list[str]) -> None:
     for name in names or ["omniglot", "glyphs"]:
         source = characters(name)
         made = splits(source)
-        made["episodes-across"] = episodes(source, within=False)
-        made["episodes-within"] = episodes(source, within=True)
-        made["twenty"] = varied(source, made["random-drawings"]["test_rows"])
-        for part, content in made.items():
-            (folder / f"{name}-{part}.json").write_text(json.dumps(content, separators=(",", ":")) + "\n")
+        write(folder, name, made)  # the episodes are of their test characters
+        write(
+            folder,
+            name,
+            {
+                "episodes-across": episodes(source, within=False),
+                "episodes-within": episodes(source, within=True),
+                "episodes-random-1200": episodes(source, within=False, split="random-1200"),
+                "twenty": varied(source, made["random-drawings"]["test_rows"]),
+            },
+        )
+
+
+def write(folder: Path, name: str, made: dict[str, dict]) -> None:
+    """The files of one source, by their parts."""
+    for part, content in made.items():
+        (folder / f"{name}-{part}.json").write_text(json.dumps(content, separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from oneshot_lib.data.files import shorten, write_whole
-from oneshot_lib.experiments.presets import Experiment, Settings
+from oneshot_lib.experiments.definition import Experiment, Settings
 from oneshot_lib.results import revision
 
 

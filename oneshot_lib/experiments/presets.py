@@ -1,164 +1,79 @@
 """What can be run: the tables and figures of the papers, and how much of each at every preset.
 
 This is the one place where steps, batches and learning rates are set. `quick` is seconds on a laptop,
-`laptop` at most an hour on two cores, `full` the paper's scale on one GPU. `quick` and `laptop` are the
+`laptop` one or two hours on two cores, `full` the paper's scale on one GPU. `quick` and `laptop` are the
 full settings with less of some.
 """
 
-import difflib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
-PRESETS = ("quick", "laptop", "full")
+from oneshot_lib.experiments import hewitt
+from oneshot_lib.experiments.definition import PRESETS, Experiment, Row, Settings, cast, check
+
+__all__ = ["EXPERIMENTS", "PRESETS", "Experiment", "Row", "SequentialRow", "SequentialSettings", "Settings", "cast",
+           "check", "experiment"]
 
 
 @dataclass(frozen=True)
-class Row:
-    """One model of a table: `key` is its folder, `paper` what the paper prints for it, by metric, in nats."""
+class SequentialRow(Row):
+    """A sequential model, by its canvas and its steps; `paper` has the NLL of "test" and "train", in nats."""
 
-    key: str
-    name: str
     canvas: str
     steps: int
-    paper: Mapping[str, float]
+
+    def published(self, metric: str, kind: str) -> float | None:
+        half = "train" if metric.startswith("train") else "test"
+        return self.paper.get(half) if kind.endswith("bound") and metric == f"{half} NLL" else None
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How one table is made. The defaults are the paper's scale, with a batch and rate that suit a GPU.
+class SequentialSettings(Settings):
+    """How one of Rezende's tables is made. The defaults are the paper's scale, with a batch and rate that suit a GPU.
 
-    `rows` names the models; `train_images` and `test_images` take the first so many of a split (None: all);
-    `test_draws` images are drawn with replacement for the test bound; the importance-weighted estimate is
-    over `iw_images` images with `iw_samples` draws of z each; `threads` is how many cores a CPU run takes
-    (None: all); a gated canvas, which costs twice the time, takes `gated_share` of the training
-    steps. `products` is what the large matrix products of training run in: "float32", "bfloat16", or
-    whichever is "measured" to be faster when a run starts (evaluation is in float32). The others are those
-    of `oneshot_lib.training`.
+    `train_images` and `test_images` take the first so many of a split (None: all); `test_draws` images are
+    drawn with replacement for the test bound; the importance-weighted estimate is over `iw_images` images with
+    `iw_samples` draws of z each; a gated canvas, which costs twice the time, takes `gated_share` of the
+    training steps. Evaluation is in float32, whatever the `products` of training.
     """
 
-    rows: tuple[str, ...]
     training_steps: int = 800_000
     batch_size: int = 24
     learning_rate: float = 5e-4
-    schedule: str = "cosine"
-    warmup: int = 500
-    checkpoint_every: int = 2_000
     train_images: int | None = None
     test_images: int | None = None
     test_draws: int = 24_000
     iw_images: int = 2_000
     iw_samples: int = 100
-    threads: int | None = None
-    products: str = "measured"
     gated_share: float = 1.0
 
-    def __post_init__(self):
-        check(self.products, ("float32", "bfloat16", "measured"), "kind of products")
+    def steps(self, row: SequentialRow) -> int:
+        return round(self.training_steps * (self.gated_share if row.canvas == "cgru" else 1))
 
+    def images_a_step(self) -> int:
+        return self.batch_size
 
-@dataclass(frozen=True)
-class Experiment:
-    """A table or figure of a paper: which data, which models, which presets, and the minutes they take.
+    def faster_products(self):
+        from oneshot_lib.models.attentive_scan import faster_dtype
 
-    `data` is "characters" or "digits". `minutes` are expected on two cores for quick and laptop, on one GPU
-    for full.
-    """
-
-    name: str
-    title: str
-    reference: str
-    data: str
-    preprocessing: str
-    split: str
-    rows: tuple[Row, ...]
-    presets: Mapping[str, Settings]
-    minutes: Mapping[str, float]
-
-    @property
-    def paper(self) -> str:
-        return self.name.split("-", 1)[0]
-
-    @property
-    def item(self) -> str:
-        return self.name.split("-", 1)[1]
-
-    def open_data(self):
-        """The characters or digits of this experiment, real ones where their files are found."""
-        from oneshot_lib import data
-
-        return data.characters() if self.data == "characters" else data.mnist()
-
-    def settings(self, preset: str, overrides: Mapping | None = None) -> Settings:
-        """The settings of a preset with some replaced. Raises ValueError on an unknown preset, key, row or
-        type.
-        """
-        settings = self.presets[check(preset, PRESETS, "preset")]
-        known = {f.name for f in fields(Settings)}
-        changes = {}
-        for key, value in (overrides or {}).items():
-            check(key, known, "setting")
-            changes[key] = tuple(value) if isinstance(value, list) else cast(key, value, getattr(settings, key))
-        settings = replace(settings, **changes)
-        for key in settings.rows:
-            check(key, [row.key for row in self.rows], "row")
-        return settings
-
-    def chosen(self, settings: Settings) -> list[Row]:
-        """The rows that the settings name, in their order."""
-        by_key = {row.key: row for row in self.rows}
-        return [by_key[key] for key in settings.rows]
-
-
-def cast(key: str, value, like):
-    """A setting from a command line, `value` "24", in the type of the value that it replaces. Raises
-    ValueError.
-    """
-    if not isinstance(value, str) or isinstance(like, str):
-        return value
-    if isinstance(like, tuple):
-        return tuple(value.split(","))
-    if value.lower() == "none" and key in ("train_images", "test_images", "threads"):
-        return None
-    kind = float if isinstance(like, float) else int
-    try:
-        return kind(value.replace("_", "").replace(",", ""))
-    except ValueError:
-        expected = "a number" if kind is float else "a whole number"
-        raise ValueError(f"{key} is {value!r}; expected {expected}") from None
-
-
-def check(name: str, known: Iterable[str], what: str) -> str:
-    """`name` where it is known. Raises ValueError with the nearest known name where it is not.
-
-    >>> check("rezende-tabel3", ["rezende-table1", "rezende-table3"], "experiment")
-    Traceback (most recent call last):
-    ValueError: unknown experiment 'rezende-tabel3'; did you mean 'rezende-table3'?
-    """
-    known = sorted(known)
-    if name in known:
-        return name
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    others = f"expected one of {', '.join(known)}" if known else "there are none"
-    hint = f"did you mean {near[0]!r}?" if near else others
-    raise ValueError(f"unknown {what} {name!r}; {hint}")
+        return faster_dtype(self.batch_size)
 
 
 # --- Rezende et al. 2016 ------------------------------------------------------------------------------------
 
 REZENDE = "Rezende et al. 2016, One-Shot Generalization in Deep Generative Models"
 TABLE3_ROWS = (
-    Row("st-additive-t20", "ST + additive, 20 steps", "additive", 20, {"test": 96.5}),
-    Row("st-additive-t80", "ST + additive, 80 steps", "additive", 80, {"test": 95.5}),
-    Row("st-cgru-t20", "ST + CGRU, 20 steps", "cgru", 20, {}),  # the book's own: the paper prints additive only
+    SequentialRow("st-additive-t20", "ST + additive, 20 steps", "additive", 20, paper={"test": 96.5}),
+    SequentialRow("st-additive-t80", "ST + additive, 80 steps", "additive", 80, paper={"test": 95.5}),
+    SequentialRow("st-cgru-t20", "ST + CGRU, 20 steps", "cgru", 20),  # the book's own: the paper prints additive only
 )
 TABLE1_ROWS = (
-    Row("st-additive-t30", "ST + additive, 30 steps", "additive", 30, {"test": 82.6}),
-    Row("st-additive-t80", "ST + additive, 80 steps", "additive", 80, {"test": 81.6}),
-    Row("st-cgru-t30", "ST + CGRU, 30 steps", "cgru", 30, {"test": 81.5}),
-    Row("st-cgru-t80", "ST + CGRU, 80 steps", "cgru", 80, {"test": 80.5}),
+    SequentialRow("st-additive-t30", "ST + additive, 30 steps", "additive", 30, paper={"test": 82.6}),
+    SequentialRow("st-additive-t80", "ST + additive, 80 steps", "additive", 80, paper={"test": 81.6}),
+    SequentialRow("st-cgru-t30", "ST + CGRU, 30 steps", "cgru", 30, paper={"test": 81.5}),
+    SequentialRow("st-cgru-t80", "ST + CGRU, 80 steps", "cgru", 80, paper={"test": 80.5}),
 )
-TABLE3 = Settings(rows=("st-additive-t20", "st-cgru-t20", "st-additive-t80"))
-TABLE1 = Settings(rows=("st-cgru-t30", "st-cgru-t80", "st-additive-t30", "st-additive-t80"))
+TABLE3 = SequentialSettings(rows=("st-additive-t20", "st-cgru-t20", "st-additive-t80"))
+TABLE1 = SequentialSettings(rows=("st-cgru-t30", "st-cgru-t80", "st-additive-t30", "st-additive-t80"))
 LAPTOP = dict(
     learning_rate=2e-3,
     warmup=100,
@@ -199,6 +114,7 @@ EXPERIMENTS = {
                 "quick": replace(TABLE1, rows=("st-cgru-t30",), **QUICK),
             },
             minutes={"quick": 0.2, "laptop": 40, "full": 2_400},
+            also=("figure4",),
         ),
         Experiment(
             "rezende-table3",
@@ -214,7 +130,9 @@ EXPERIMENTS = {
                 "quick": replace(TABLE3, rows=("st-additive-t20", "st-cgru-t20"), **QUICK),
             },
             minutes={"quick": 0.2, "laptop": 55, "full": 1_500},
+            also=("figure4",),
         ),
+        *hewitt.EXPERIMENTS,
     )
 }
 

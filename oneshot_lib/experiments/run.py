@@ -8,6 +8,8 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +18,13 @@ import torch
 from oneshot_lib import machine
 from oneshot_lib.data import binarisation_floor
 from oneshot_lib.evaluation import Estimate
+from oneshot_lib.experiments.definition import Experiment, Row, Settings
 from oneshot_lib.experiments.folder import claim, configuration, keep_choice, provenance
-from oneshot_lib.experiments.presets import Experiment, Row, Settings, experiment
-from oneshot_lib.models.attentive_scan import faster_dtype
-from oneshot_lib.results import Record, failed, write_record
+from oneshot_lib.experiments.presets import experiment
+from oneshot_lib.results import Record, failed, parse, write_record
 from oneshot_lib.training import Diverged, TrainingConfig, TrainingReport, run_lock, train
 
+APART = 7_919  # between the seeds of a row's several trainings
 TEMPORARY = "oneshot-run-"  # how the folders of runs without one are called
 _held: dict[Path, contextlib.ExitStack] = {}  # the folders that this process has locked
 
@@ -34,8 +37,8 @@ class TimeSpent(Exception):
 
 
 class Run:
-    """What `start` returns. `settings`, `rows`, `images` (the data set), `train_images` and `test_images`
-    (uint8, grey).
+    """What `start` returns. `settings`, `rows`, `images` (the data set), `split` (its rows), `train_images` and
+    `test_images` (uint8, grey), `floor` (nats of each half).
     """
 
     def __init__(
@@ -53,13 +56,10 @@ class Run:
         self.out, self.device, self.images = out, device, images
         self.deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
         self.rows = experiment.chosen(settings)
-        grey, split = images.grey(experiment.preprocessing), images.split(experiment.split)
-        self.train_images = grey[split.train[: settings.train_images]]
-        self.test_images = grey[split.test[: settings.test_images]]
-        self.floor = {
-            "train": binarisation_floor(self.train_images),
-            "test": binarisation_floor(self.test_images),
-        }
+        self.split = images.split(experiment.split)
+        self.train_images, self.test_images = (self._half(experiment.preprocessing, half) for half in ("train", "test"))
+        self._floors: dict[tuple[str, str], float] = {}
+        self.notes: dict[str, list[str]] = {}  # what is to be said of a row in its records
         self.reports: dict[str, TrainingReport] = {}
         self.records: list[Record] = []
         about = claim(out, configuration(experiment, preset, seed, settings, device, images))
@@ -70,12 +70,26 @@ class Run:
         """What the large products of training run in. A measured choice is kept in run.json: a resumed run keeps it."""
         name = self.settings.products
         if name == "measured":
-            batch = self.settings.batch_size
-            fresh = "float32" if self.device != "cpu" else str(faster_dtype(batch)).removeprefix("torch.")
+            fresh = torch.float32 if self.device != "cpu" else self.settings.faster_products()
+            fresh = str(fresh).removeprefix("torch.")
             name = keep_choice(self.out, about, "products", fresh)
             with live_progress():
                 print(f"large products in {name}, measured to be the faster here", flush=True)
         return getattr(torch, name)
+
+    def _half(self, preprocessing: str, half: str) -> np.ndarray:
+        limit = getattr(self.settings, f"{half}_images", None)
+        return self.images.grey(preprocessing)[getattr(self.split, half)[:limit]]
+
+    def floor_of(self, preprocessing: str, half: str) -> float:
+        """What binarisation costs every model of these images, nats an image; half is "train" or "test"."""
+        if (preprocessing, half) not in self._floors:
+            self._floors[preprocessing, half] = binarisation_floor(self._half(preprocessing, half))
+        return self._floors[preprocessing, half]
+
+    @property
+    def floor(self) -> dict[str, float]:
+        return {half: self.floor_of(self.experiment.preprocessing, half) for half in ("train", "test")}
 
     @property
     def minutes_left(self) -> float | None:
@@ -87,22 +101,37 @@ class Run:
         if self.minutes_left is not None and self.minutes_left <= 0:
             raise TimeSpent(f"the time budget is spent before {what}; the same command goes on from there")
 
-    def train(self, row: Row, model: torch.nn.Module, objective) -> TrainingReport:
+    def train(
+        self,
+        row: Row,
+        model: torch.nn.Module,
+        objective,
+        *,
+        attempt: int | None = None,
+        start_from: dict | None = None,
+        metric: tuple[str, str] = ("test NLL", "bound"),
+        **probes,
+    ) -> TrainingReport:
         """Train one row in its own folder, or load what is already there. `objective(model, step,
         generator)` -> (B,).
 
-        Raises TimeSpent when the budget is spent first; a run that diverges leaves a record that says so.
+        `attempt` numbers the trainings of a row that has several, each with a seed and a folder of its own;
+        `start_from` are tensors to begin with; `metric` (metric, kind) is what fails where training does;
+        `probes` go to `oneshot_lib.training.train`. Raises TimeSpent when the budget is spent first; a run that
+        diverges leaves a record that says so.
         """
         s = self.settings
         config = TrainingConfig(
-            steps=round(s.training_steps * (s.gated_share if row.canvas == "cgru" else 1)),
-            batch_size=s.batch_size,
+            steps=s.steps(row),
+            batch_size=s.images_a_step(),
             learning_rate=s.learning_rate,
             schedule=s.schedule,
             warmup=s.warmup,
             checkpoint_every=s.checkpoint_every,
-            seed=self.seed,
+            seed=self.seed + APART * (attempt or 0),
         )
+        if start_from is not None:
+            model.load_state_dict(start_from)
         if hasattr(model, "product_dtype"):
             model.product_dtype = self.products
         try:
@@ -111,13 +140,14 @@ class Run:
                     model,
                     objective,
                     config,
-                    self.out / row.key,
+                    self.out / row.key / ("" if attempt is None else f"run{attempt + 1}"),
                     minutes=self.minutes_left,
                     device=self.device,
                     label=row.name,
+                    **probes,
                 )
         except Diverged as error:
-            self._write(failed(self._describe(row, "test NLL", "bound"), str(error)))
+            self._write(failed(self._describe(row, *metric), str(error)))
             raise
         if not report.finished:
             raise TimeSpent(f"{row.name}: {report.message}")
@@ -126,6 +156,22 @@ class Run:
             model.product_dtype = torch.float32
         model.eval()
         return report
+
+    def measured(self, row: Row, metric: str, kind: str, measure: Callable[[], Estimate], **more) -> Record:
+        """Write what `measure()` finds, in the record's own sign and unit; where the same weights were measured in
+        this folder before, that record is taken instead. `more` is as in `record_value`.
+        """
+        wanted = self._describe(row, metric, kind, **more)
+        path = self.out / "records" / f"{wanted.id}.json"
+        if path.is_file():
+            found = parse(path.read_text(encoding="utf-8"), path.name)
+            if found.value is not None and found.weights == wanted.weights:
+                self.records.append(found)
+                return found
+        self.check_time(f"{metric} of {row.name}")
+        with live_progress():
+            found = measure()
+        return self._write(replace(wanted, value=_plain(found.value), error=_plain(found.error), n=found.n))
 
     def record(self, row: Row, metric: str, estimate: Estimate, **more) -> Record:
         """Write an estimate of log p(x), a bound or importance-weighted, as the NLL `metric` ("test NLL",
@@ -145,7 +191,9 @@ class Run:
     def _describe(self, row: Row, metric: str, kind: str, **more) -> Record:
         e, half = self.experiment, "train" if metric.startswith("train") else "test"
         report = self.reports.get(row.key)
-        published = row.paper.get(half) if kind.endswith("bound") and metric == f"{half} NLL" else None
+        reduction = e.reduction(row)
+        products = [] if self.products == torch.float32 else [f"trained with large products in {self.products}"]
+        said = [*products, *self.notes.get(row.key, []), *filter(None, [more.pop("notes", "")])]
         fields = dict(
             paper=e.paper,
             item=e.item,
@@ -156,7 +204,7 @@ class Run:
             value=None,
             error=None,
             n=None,
-            paper_value=published,
+            paper_value=row.published(metric, kind),
             preset=self.preset,
             minutes=round(report.seconds / 60, 2) if report else None,
             device=device_name(self.device),
@@ -165,13 +213,13 @@ class Run:
             dirty=self.dirty,
             data={
                 "name": self.images.name,
-                "preprocessing": e.preprocessing,
+                "preprocessing": reduction,
                 "split": e.split,
                 "hash": self.images.hash,
             },
-            floor=round(self.floor[half], 3) if "NLL" in metric else None,
+            floor=round(self.floor_of(reduction, half), 3) if "NLL" in metric else None,
             title=e.title,
-            notes="" if self.products == torch.float32 else f"trained with large products in {self.products}",
+            notes="; ".join(said),
             command=self.command,
             weights=hashlib.sha256(report.weights.read_bytes()).hexdigest() if report else None,
         )
@@ -300,4 +348,6 @@ class _Live:
 
 
 def _plain(value) -> float | None:
-    return None if value is None else round(float(np.asarray(value)), 5)
+    """A number for a record: an error that one draw can't have (nan) is none."""
+    value = None if value is None else float(np.asarray(value))
+    return None if value is None or math.isnan(value) else round(value, 5)

@@ -8,10 +8,17 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import importlib
 import json
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
+MODELS = {  # what a manifest calls "model" -> its module, and the class of its configuration
+    "SequentialModel": ("sequential", "SequentialConfig"),
+    "PixelCNNHomoencoder": ("homoencoder", "PixelCNNHomoencoderConfig"),
+    "DeconvolutionalHomoencoder": ("homoencoder", "DeconvolutionalConfig"),
+    "FamilyHomoencoder": ("families_1d", "FamilyConfig"),
+}
 
 
 def manifest() -> dict[str, dict]:
@@ -33,19 +40,29 @@ def sha256(path: str | Path) -> str:
 
 
 def load(name: str):
-    """A shipped model in eval mode. Raises ValueError for an unknown name or a file that is not the manifest's."""
+    """A shipped model in eval mode, of the class that the manifest names.
+
+    Raises ValueError for an unknown name, an unknown class or a file that is not the manifest's.
+    """
     entries = manifest()
     if name not in entries:
         near = difflib.get_close_matches(name, entries, 1, 0)
         raise ValueError(f"name is {name!r}; expected a shipped model{f', perhaps {near[0]!r}' if near else ''}")
     from safetensors.torch import load as load_safetensors
 
-    from ..models.sequential import SequentialConfig, SequentialModel
-
     entry, path = entries[name], FOLDER / f"{name}.safetensors"
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != entry["sha256"]:
         raise ValueError(f"{path.name} is not the file of the manifest; expected sha256 {entry['sha256'][:12]}...")
-    model = SequentialModel(SequentialConfig(**entry["config"]))
+    model = build(entry.get("model", "SequentialModel"), entry["config"])
     model.load_state_dict(load_safetensors(content))
     return model.eval().requires_grad_(False)
+
+
+def build(kind: str, config: dict):
+    """An untrained model of a class in `MODELS`, by its configuration's values. Raises ValueError on another."""
+    if kind not in MODELS:
+        raise ValueError(f"model is {kind!r}; expected one of {', '.join(MODELS)}")
+    module, config_class = MODELS[kind]
+    found = importlib.import_module(f"..models.{module}", __package__)
+    return getattr(found, kind)(getattr(found, config_class)(**config))

@@ -1,0 +1,156 @@
+"""What an experiment is: its data, its rows, its settings at every preset, and what a user may change of them."""
+
+import difflib
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import get_args
+
+PRESETS = ("quick", "laptop", "full")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model of a table: `key` is its folder, `paper` what the paper prints for it.
+
+    `preprocessing` is the experiment's unless the row has its own.
+    """
+
+    key: str
+    name: str
+    paper: Mapping = field(default_factory=dict, kw_only=True)
+    preprocessing: str | None = field(default=None, kw_only=True)
+
+    def published(self, metric: str, kind: str) -> float | None:
+        """What the paper prints for this metric, or None: `paper` has it under (metric, kind)."""
+        return self.paper.get((metric, kind))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every experiment sets; each has more in a class of its own.
+
+    `rows` names the models; `threads` is how many cores a CPU run takes (None: all); `products` is what the
+    large products of training run in: "float32", "bfloat16", or whichever is "measured" to be faster when
+    a run starts. The others are those of `oneshot_lib.training`. The defaults are the paper's scale.
+    """
+
+    rows: tuple[str, ...]
+    learning_rate: float = 1e-3
+    schedule: str = "cosine"
+    warmup: int = 500
+    checkpoint_every: int = 2_000
+    threads: int | None = None
+    products: str = "measured"
+
+    def __post_init__(self):
+        check(self.products, ("float32", "bfloat16", "measured"), "kind of products")
+
+    def steps(self, row: Row) -> int:
+        """How many updates a row is trained for."""
+        raise NotImplementedError
+
+    def images_a_step(self) -> int:
+        """How many images an update is made from."""
+        raise NotImplementedError
+
+    def faster_products(self):
+        """float32 or bfloat16, by measuring the products that this experiment is made of: a torch.dtype."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A table or figure of a paper: which data, which models, which presets, and the minutes they take.
+
+    `data` is "characters" or "digits". `minutes` are expected on two cores for quick and laptop, on one GPU
+    for full. `also` are the items, besides its own, that its records stand under.
+    """
+
+    name: str
+    title: str
+    reference: str
+    data: str
+    preprocessing: str
+    split: str
+    rows: tuple[Row, ...]
+    presets: Mapping[str, Settings]
+    minutes: Mapping[str, float]
+    also: tuple[str, ...] = ()
+
+    @property
+    def paper(self) -> str:
+        return self.name.split("-", 1)[0]
+
+    @property
+    def item(self) -> str:
+        return self.name.split("-", 1)[1]
+
+    def open_data(self):
+        """The characters or digits of this experiment, real ones where their files are found."""
+        from oneshot_lib import data
+
+        return data.characters() if self.data == "characters" else data.mnist()
+
+    def settings(self, preset: str, overrides: Mapping | None = None) -> Settings:
+        """The settings of a preset with some replaced. Raises ValueError on an unknown preset, key, row or
+        type.
+        """
+        settings = self.presets[check(preset, PRESETS, "preset")]
+        kinds = {f.name: f.type for f in fields(settings)}
+        changes = {}
+        for key, value in (overrides or {}).items():
+            check(key, kinds, "setting")
+            changes[key] = tuple(value) if isinstance(value, list) else cast(key, value, kinds[key])
+        settings = replace(settings, **changes)
+        for key in settings.rows:
+            check(key, [row.key for row in self.rows], "row")
+        return settings
+
+    def chosen(self, settings: Settings) -> list[Row]:
+        """The rows that the settings name, in their order."""
+        by_key = {row.key: row for row in self.rows}
+        return [by_key[key] for key in settings.rows]
+
+    def reduction(self, row: Row) -> str:
+        """The preprocessing that a row is made on."""
+        return row.preprocessing or self.preprocessing
+
+
+def cast(key: str, value, kind):
+    """A setting from a command line, `value` "24", in the type that it is declared to have. Raises ValueError.
+
+    >>> cast("threads", "none", int | None), cast("rows", "a,b", tuple[str, ...]), cast("learning_rate", "1e-3", float)
+    (None, ('a', 'b'), 0.001)
+    """
+    if not isinstance(value, str):
+        return value
+    if isinstance(kind, types.UnionType):
+        if value.lower() == "none":
+            return None
+        kind = get_args(kind)[0]
+    if kind is str:
+        return value
+    if kind is not int and kind is not float:
+        return tuple(value.split(","))
+    try:
+        return kind(value.replace("_", "").replace(",", ""))
+    except ValueError:
+        expected = "a number" if kind is float else "a whole number"
+        raise ValueError(f"{key} is {value!r}; expected {expected}") from None
+
+
+def check(name: str, known: Iterable[str], what: str) -> str:
+    """`name` where it is known. Raises ValueError with the nearest known name where it is not.
+
+    >>> check("rezende-tabel3", ["rezende-table1", "rezende-table3"], "experiment")
+    Traceback (most recent call last):
+    ValueError: unknown experiment 'rezende-tabel3'; did you mean 'rezende-table3'?
+    """
+    known = sorted(known)
+    if name in known:
+        return name
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    others = f"expected one of {', '.join(known)}" if known else "there are none"
+    hint = f"did you mean {near[0]!r}?" if near else others
+    raise ValueError(f"unknown {what} {name!r}; {hint}")
