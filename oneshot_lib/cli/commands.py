@@ -140,6 +140,44 @@ def draw(
     )
 
 
+@app.command(epilog="Example: oneshot classify letters/ unknown.png --json")
+def classify(
+    support: Annotated[Path, typer.Argument(help="A folder: one picture, or one sub-folder of pictures, a class.")],
+    query: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.")],
+    samples: Annotated[int, typer.Option(help="Of the class, and half as many of its element; 20 in the paper.")] = 4,
+    model: Annotated[str, typer.Option(help="A shipped model over sets.")] = "omniglot28-vhe-pixelcnn",
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Which class each picture belongs to, decided by how probable every class makes it."""
+    from oneshot_lib.cli import classify as asked
+
+    found = asked.classify_files(support, query, model, samples, seed)
+    put(found, as_json, asked.answer_text(found))
+
+
+@app.command(epilog="Example: oneshot vary letter.png -n 20 -o grid.png")
+def vary(
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="Pictures; or a folder of pictures of one character.")
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="FILE.png: what was given, framed, beside its drawings.")],
+    n: Annotated[int, typer.Option("-n", help="How many drawings of each.")] = 20,
+    each: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="One file a drawing, DIR/STEM/000.png: black on white, pixels enlarged x4."),
+    ] = None,
+    model: Annotated[str, typer.Option(help="A shipped model over sets.")] = "omniglot28-vhe-pixelcnn",
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Draw the character in a picture again, as others would have drawn it."""
+    from oneshot_lib.cli import vary as drawn
+
+    report = drawn.vary_files(images, n, out, each, seed, model)
+    put(report, as_json, drawn.done_text(report, out, each))
+
+
 @app.command(epilog="Example: oneshot bench sequential")
 def bench(
     name: Annotated[str | None, typer.Argument(help="One benchmark; all of them unless given.")] = None,

@@ -131,17 +131,19 @@ class ConjugateGaussian:
         """p(c | X), exact, (B, 1)."""
         return self.encoder(SetMoments.of(elements).size)(elements)
 
-    def best_encoder(self, size: int, support_size: int, objective: str = "vhe") -> LinearPosterior:
-        r"""The q that maximises an objective, among all linear ones, averaged over the model's own sets of `size`.
+    def best_encoder(self, elements: Tensor | SetMoments, support_size: int, objective: str = "vhe") -> LinearPosterior:
+        r"""The one q, among all linear ones, that maximises an objective's mean over the sets given.
 
-        With $k$ what the price is divided by and $\bar t$ the mean of those that x is drawn from, its variance is
-        $1 / (1 + k a^2/s^2)$, its weight $\frac{k a}{s^2 + k a^2}\, \mathbb{E}[\bar t \bar D] / \mathbb{E}[\bar D^2]$.
-        For the VHE that is the width of $p(c \mid X)$, not of $p(c \mid D)$.
+        With $k$ what the price is divided by and $\bar t$ the mean of those that x is drawn from, $\mathbb{E}_q c$ is
+        the regression of $\frac{k a}{s^2 + k a^2} \bar t$ on $\bar D$, and its variance $1 / (1 + k a^2/s^2)$. For the
+        VHE that is the width of $p(c \mid X)$, not of $p(c \mid D)$.
         """
-        switches, m = named_objective(objective), self.moments(size)
-        own = self.encoder(size if switches.rescale else support_size)
-        square = m.support(support_size).square
-        return own._replace(weight=own.weight * ((m.square / square).item() if switches.resample else 1.0))
+        switches, m = named_objective(objective), _moments(elements)
+        own = self.encoder(m.size if switches.rescale else support_size)
+        mean, between = m.mean.mean().item(), m.square.mean().item()
+        variance = m.support(support_size).square.mean().item() - mean**2  # of the support's mean, over all D and sets
+        slope = (between - mean**2) / variance if switches.resample and variance > 0 else 1.0
+        return own._replace(weight=own.weight * slope, bias=own.weight * mean * (1 - slope))
 
     def terms(self, elements: Tensor | SetMoments, support_size: int, objective: str = "vhe",
               q: LinearPosterior | None = None) -> SetBound:

@@ -155,7 +155,7 @@ def _gamma_log_prob(x: Tensor, p: Tensor) -> Tensor:
 
 
 def _gamma_draw(p: Tensor, generator: torch.Generator | None) -> Tensor:
-    """The distribution function, turned round by bisection; exact to float64's half."""
+    """The distribution function, turned round by bisection."""
     alpha, u = p[..., 0].double().exp(), torch.rand(p.shape[:-1], generator=generator, dtype=torch.float64)
     low, high = torch.zeros_like(alpha), alpha + 12 * alpha.sqrt() + 40
     for _ in range(60):
@@ -324,7 +324,7 @@ def scores(model: FamilyHomoencoder, elements: Tensor, support_size: int, genera
     shuffled = elements.gather(1, torch.rand(classes, size, generator=generator).argsort(1))
     q = model.class_posterior(shuffled[:, :support_size])
 
-    def likelihood(q: DiagonalGaussian, x: Tensor) -> Tensor:  # (C, m) -> (draws, C, m)
+    def likelihood(q: DiagonalGaussian, x: Tensor) -> tuple[Tensor, Tensor]:  # (C, m) -> (draws, C, m), and c
         c = q.sample(torch.randn(draws, *q.mean.shape, generator=generator, dtype=x.dtype))
         return model.family.log_prob(x, model.decoder(c)[:, :, None]), c
 

@@ -157,6 +157,34 @@ class GatedPixelCNN(nn.Module):
         """log p(x | y), exact: (B,), nats."""
         return pixel_log_prob(self.logits(x, y), x)
 
+    @torch.no_grad()
+    def sample(self, size: tuple[int, int], n: int | None = None, y: Tensor | None = None,
+               generator: torch.Generator | None = None, noise: Tensor | None = None) -> Tensor:
+        """Draws of `size` (H, W), n of them or one for each y (n, Cy, H, W): (n, 1, H, W), 0. .. levels - 1.
+
+        The uniform `noise` (n, H, W) is turned into levels by the inverse of each pixel's distribution function, and
+        taken from `generator` unless given. Every activation is computed once (`cached_sampling`), in the parameters'
+        precision. Raises ValueError where n and shapes do not fit.
+        """
+        from .cached_sampling import sample_cached
+
+        weight = self.output.weight
+        if n is None:
+            if y is None and noise is None:
+                raise ValueError("n is None; expected the number of images where there is neither y nor noise")
+            n = len(noise if y is None else y)
+        shape = (n, *size)
+        if len(shape) != 3 or any(not isinstance(side, int) or side < 1 for side in shape):
+            raise ValueError(f"n is {n!r} and size {size!r}; expected whole numbers of at least 1, n and (H, W)")
+        if noise is None:
+            device = generator.device if generator is not None else weight.device
+            noise = torch.rand(shape, generator=generator, device=device, dtype=weight.dtype)
+        elif noise.shape != shape:
+            raise ValueError(f"noise has shape {tuple(noise.shape)}; expected {shape}")
+        noise = noise.to(weight)
+        self._check(noise[:, None], y)
+        return sample_cached(self, noise, None if y is None else y.to(weight))
+
     def _check(self, x: Tensor, y: Tensor | None) -> None:
         if x.dim() != 4 or x.shape[1] != 1:
             raise ValueError(f"x has shape {tuple(x.shape)}; expected (B, 1, H, W)")

@@ -1,0 +1,136 @@
+"""`oneshot classify`: which of the classes in a folder a picture belongs to, decided by generation (row V6)."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from oneshot_lib.data.files import DataError, shorten
+from oneshot_lib.machine import cores
+
+MODEL = "omniglot28-vhe-pixelcnn"
+KEEP, MOST = 10.0, 5  # classes that are sampled: within so many nats of the best at the means, and at most so many
+SHOWN = 3  # classes behind the best in the text
+
+
+class Folder(NamedTuple):
+    """`names` of K classes, and the picture files of each."""
+
+    names: list[str]
+    files: list[list[Path]]
+
+
+def classify_files(support: Path, queries: Sequence[Path], model: str = MODEL, samples: int = 4, seed: int = 0,
+                   ) -> list[dict]:
+    """`[{query, class, scores}]`, a dict for every picture of `queries`; `scores` are log E p(x | c) by class, in nats.
+
+    `samples` of c, and half as many of z for each; 20 is the protocol of Hewitt 2018, supplement 6.4.1. Raises
+    ValueError on an unknown model, a number below 1, and what `read_folder` and `pictures` say.
+    """
+    from oneshot_lib import weights
+    from oneshot_lib.experiments import check
+
+    if samples < 1:
+        raise ValueError(f"samples is {samples}; expected at least 1")
+    entries = weights.manifest()
+    check(model, [name for name, entry in entries.items() if entry.get("model", "").endswith("Homoencoder")],
+          "model over sets")
+    folder = read_folder(support)
+    found = [file for path in queries for file in pictures(path, "QUERY")]
+    preprocessing = entries[model]["data"].replace(",", "").split()[1]  # "omniglot 28-nearest, 30-20"
+    with ThreadPoolExecutor(cores()) as pool:
+        ready = pool.map(lambda file: prepared(file, preprocessing), sum(folder.files, []) + found)
+        classes, images = [list(islice(ready, len(files))) for files in folder.files], list(ready)
+    return answer(weights.load(model), folder.names, classes, [str(file) for file in found], images, samples, seed)
+
+
+def answer(model, names: list[str], classes: list[list], queries: list[str], images: list, samples: int,
+           seed: int) -> list[dict]:
+    """The same from pictures that are ready, each (S, S) with ink 1: `classes` a list for each name, `images` one for
+    each query."""
+    import numpy as np
+    import torch
+
+    from oneshot_lib.classification import log_scores
+    from oneshot_lib.models.attentive_scan import faster_dtype
+
+    support = [torch.from_numpy(np.stack(drawings))[:, None].float() for drawings in classes]
+    query = torch.from_numpy(np.stack(images))[:, None].float()
+    found = log_scores(model, support, query, outer=samples, inner=max(1, samples // 2), keep=KEEP, most=MOST,
+                       screening_dtype=faster_dtype(), generator=torch.Generator().manual_seed(seed))
+    return [{"query": name, "class": names[choice], "scores": dict(zip(names, scores, strict=True))}
+            for name, choice, scores in zip(queries, found.choice.tolist(), found.log_scores.tolist(), strict=True)]
+
+
+def read_folder(support: Path) -> Folder:
+    """The classes of a folder: a picture is a class, called by its stem, and so is a sub-folder of pictures.
+
+    Raises ValueError where there are fewer than two, where two share a name, and on a sub-folder without a picture.
+    """
+    if not support.is_dir():
+        raise ValueError(f"SUPPORT is {shorten(support)}; expected a folder with a picture, or a sub-folder, a class")
+    inside = sorted(path for path in support.iterdir() if not path.name.startswith("."))
+    inside = [path for path in inside if path.is_dir() or is_picture(path)]
+    names = [path.name if path.is_dir() else path.stem for path in inside]
+    if len(inside) < 2:
+        number = "one class" if inside else "nothing"
+        raise ValueError(f"{shorten(support)}: expected two classes or more, a picture or a sub-folder of pictures "
+                         f"each, found {number}")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{shorten(support)}: expected one picture or sub-folder a class, found two called {twice!r}")
+    return Folder(names, [pictures(path, "SUPPORT") for path in inside])
+
+
+def pictures(path: Path, what: str) -> list[Path]:
+    """A file itself, or the pictures in a folder. Raises ValueError where there is none."""
+    if not path.is_dir():
+        if not path.exists():
+            raise ValueError(f"{what}: {shorten(path)}: no such file or folder")
+        return [path]
+    found = sorted(file for file in path.iterdir() if not file.name.startswith(".") and is_picture(file))
+    if not found:
+        raise ValueError(f"{what}: {shorten(path)}: expected a folder with pictures, found none in it")
+    return found
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file's suffix is that of a picture (PNG, JPEG, TIFF, ...)."""
+    from PIL import Image
+
+    return path.is_file() and Image.registered_extensions().get(path.suffix.lower()) in Image.OPEN
+
+
+def prepared(file: Path, preprocessing: str):
+    """A picture file as the model's input, (S, S) uint8 of 0 and 1. Raises DataError, which names the file."""
+    from oneshot_lib.data.pictures import prepare, read_picture
+
+    grey = read_picture(file)
+    try:
+        return prepare(grey, int(preprocessing.split("-")[0]), preprocessing).image // 255
+    except ValueError as error:
+        raise DataError(f"{shorten(file)}: {str(error).removeprefix('grey: ')}") from error
+
+
+def answer_text(found: list[dict]) -> str:
+    """A line for each query: its class, the probability of it, and the classes behind it with their distance."""
+    from oneshot_lib.cli.tables import columns
+
+    rows = []
+    for one in found:
+        best = one["scores"][one["class"]]
+        behind = sorted(((score - best, name) for name, score in one["scores"].items() if name != one["class"]),
+                        reverse=True)
+        rows.append([shorten(one["query"]), one["class"], sure(one),
+                     ", ".join(f"{name} {score:.1f}" for score, name in behind[:SHOWN])])
+    return (f"{columns(rows, ['query', 'class', 'sure', 'behind, in nats'])}\n\n"
+            "sure: the model's own probability of the class, all being equally likely before it looked.")
+
+
+def sure(one: dict) -> str:
+    import math
+
+    best = one["scores"][one["class"]]
+    probability = 1 / sum(math.exp(score - best) for score in one["scores"].values())
+    return "> 99.9%" if probability > 0.999 else f"{probability:.1%}"

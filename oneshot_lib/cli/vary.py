@@ -1,0 +1,180 @@
+"""`oneshot vary`: new exemplars of the character in a picture, or of the one that a folder's pictures share."""
+
+import contextlib
+import math
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from oneshot_lib.cli.classify import MODEL, pictures, prepared
+from oneshot_lib.cli.drawing import INK, PAPER, encoded
+from oneshot_lib.data.files import shorten, write_whole
+
+LARGEST = 1024  # drawings of one character
+BATCH = 64  # drawings that are made together
+ENLARGED = 4  # the side of a pixel in the files of --each
+GIVEN, DRAWN = (0, 114, 178), (226, 229, 234)  # the lines around what was given, and around what is new
+
+
+class Source(NamedTuple):
+    """A picture or a folder: its path, its `name` in the folder of --each, and D, (N, S, S) uint8 with ink 1."""
+
+    path: Path
+    name: str
+    support: np.ndarray
+
+
+def vary_files(images: Sequence[Path], n: int, out: Path, each: Path | None = None, seed: int = 0,
+               model: str = MODEL) -> dict:
+    """Draw n new exemplars for each of `images` and write them, all or nothing; returns what was done.
+
+    `out` is one PNG, a band for each of `images`: what the model was given, framed, and its drawings. `each` is a
+    folder for EACH/STEM/000.png and on; EACH/STEM is replaced where it holds an earlier run's drawings. Raises
+    ValueError on an unknown model, on numbers, names and folders that can't be, and what `pictures` and `prepared` say.
+    """
+    from oneshot_lib import weights
+    from oneshot_lib.experiments.presets import check
+
+    entries = weights.manifest()
+    check(model, [name for name, entry in entries.items() if entry.get("model", "").endswith("Homoencoder")],
+          "model over sets")
+    if not 1 <= n <= LARGEST:
+        raise ValueError(f"n is {n}; expected 1 to {LARGEST} drawings")
+    if out.suffix.lower() != ".png" or out.is_dir():
+        raise ValueError(f"out is {out.name!r}; expected a file's name ending in .png")
+    if not out.resolve().parent.is_dir():
+        raise ValueError(f"out is {out.name!r} in a folder that does not exist; expected one that does")
+    files = [pictures(path, "IMAGE") for path in images]
+    names = [path.resolve().name if path.is_dir() else path.stem for path in images]
+    if each is not None:
+        check_folders(each, names)
+    preprocessing = entries[model]["data"].replace(",", "").split()[1]  # "omniglot 28-nearest, 30-20"
+    sources = [Source(path, name, np.stack([prepared(file, preprocessing) for file in found]))
+               for path, name, found in zip(images, names, files, strict=True)]
+    drawn = exemplars(weights.load(model), [source.support for source in sources], n, seed)
+    with staged(each, {s.name: d for s, d in zip(sources, drawn, strict=True)}):
+        write_whole(out, encoded(picture([s.support for s in sources], drawn), "PNG"))
+        out.chmod(0o644)
+    return {"file": str(out), "model": model, "n": n, "seed": seed,
+            "images": [{"image": str(s.path), "given": len(s.support),
+                        "drawings": None if each is None else str(each / s.name)} for s in sources]}
+
+
+def exemplars(model, supports: Sequence[np.ndarray], n: int, seed: int = 0) -> list[np.ndarray]:
+    """For every D (N, S, S) of 0 and 1: n times c ~ q(c | D), and x ~ p(x | c); (n, S, S) uint8 of 0 and 1 each."""
+    import torch
+
+    generator, c = torch.Generator().manual_seed(seed), []
+    with torch.no_grad():
+        for support in supports:
+            q = model.class_posterior(torch.from_numpy(np.asarray(support))[None, :, None].float())
+            c.append(q.sample(torch.randn(n, q.mean.shape[1], generator=generator)))
+        drawn = torch.cat([model.sample(some, generator) for some in torch.cat(c).split(BATCH)])
+    return list(drawn[:, 0].round().to(torch.uint8).numpy().reshape(len(supports), n, *drawn.shape[2:]))
+
+
+# --- one file a drawing -----------------------------------------------------------------------------------------------
+
+
+def check_folders(each: Path, names: list[str]) -> None:
+    """Raises ValueError where EACH/STEM can't be made, or holds something else than drawings of an earlier run."""
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"IMAGE: two are called {twice!r}; expected names that differ, as folders of --each")
+    if not each.resolve().parent.is_dir() or (each.exists() and not each.is_dir()):
+        raise ValueError(f"each is {each.name!r}; expected a folder, or a name for one in a folder that exists")
+    for name in names:
+        folder = each / name
+        if folder.exists() and not (folder.is_dir() and all(re.fullmatch(r"\d{3,}\.png", p.name)
+                                                            for p in folder.iterdir())):
+            raise ValueError(f"{shorten(folder)}: expected no such folder, or one with drawings alone (000.png, ...)")
+
+
+@contextlib.contextmanager
+def staged(each: Path | None, drawn: dict[str, np.ndarray]) -> Iterator[None]:
+    """Within, the drawings lie there under temporary names; they get their own at the end, or vanish on an error."""
+    if each is None:
+        yield
+        return
+    existed, parts = each.is_dir(), {name: each / f".partial-{os.getpid()}-{name}" for name in drawn}
+    try:
+        for name, images in drawn.items():
+            parts[name].mkdir(parents=True)
+            for i, image in enumerate(images):
+                (parts[name] / f"{i:03d}.png").write_bytes(enlarged(image))
+        yield
+        for name, part in parts.items():
+            if (each / name).exists():
+                shutil.rmtree(each / name)
+            part.rename(each / name)
+    finally:
+        for part in parts.values():
+            shutil.rmtree(part, ignore_errors=True)
+        if not existed:
+            with contextlib.suppress(OSError):
+                each.rmdir()  # where nothing came of it
+
+
+def enlarged(image: np.ndarray) -> bytes:
+    """A drawing (S, S) of 0 and 1 as a PNG, black on white, every pixel a square of `ENLARGED`."""
+    from PIL import Image
+
+    return encoded(Image.fromarray(255 * (1 - large(image, ENLARGED))), "PNG", optimize=False)
+
+
+def large(images: np.ndarray, scale: int) -> np.ndarray:
+    return images.repeat(scale, axis=-2).repeat(scale, axis=-1)
+
+
+# --- the picture ------------------------------------------------------------------------------------------------------
+
+
+def picture(supports: Sequence[np.ndarray], drawn: Sequence[np.ndarray]):
+    """A band for each D (N, S, S), framed, with its drawings (n, S, S) on the right, in lines of ten or more."""
+    from PIL import Image
+
+    n, size = drawn[0].shape[:2]
+    columns = min(n, max(10, math.ceil(math.sqrt(2 * n))))
+    lines = math.ceil(n / columns)
+    given = max(math.ceil(len(support) / lines) for support in supports)
+    scale = max(1, min(4, 1600 // ((columns + given) * size)))
+    space, line = 7 * scale, max(1, scale // 2)
+    bands = [(block(large(s, scale), min(given, len(s)), line, GIVEN), block(large(d, scale), columns, line, DRAWN))
+             for s, d in zip(supports, drawn, strict=True)]
+    left = max(s.shape[1] for s, _ in bands)
+    width = left + bands[0][1].shape[1] + 3 * space
+    sheet = np.full((space + sum(max(len(s), len(d)) + space for s, d in bands), width, 3), 255, np.uint8)
+    top = space
+    for s, d in bands:
+        sheet[top : top + len(s), space + left - s.shape[1] : space + left] = s
+        sheet[top : top + len(d), left + 2 * space : left + 2 * space + d.shape[1]] = d
+        top += max(len(s), len(d)) + space
+    return Image.fromarray(sheet)
+
+
+def block(images: np.ndarray, columns: int, line: int, colour: tuple[int, int, int]) -> np.ndarray:
+    """Images (n, s, s) of 0 and 1, with lines around them: (height, width, 3) uint8; unused places stay white."""
+    n, size = images.shape[:2]
+    step = size + line
+    sheet = np.full((math.ceil(n / columns) * step + line, columns * step + line, 3), 255, np.uint8)
+    places = [(k // columns * step, k % columns * step) for k in range(n)]
+    for y, x in places:
+        sheet[y : y + step + line, x : x + step + line] = colour
+    for (y, x), image in zip(places, images, strict=True):
+        sheet[y + line : y + step, x + line : x + step] = np.where(image[..., None] > 0, INK, PAPER)
+    return sheet
+
+
+def done_text(report: dict, out: Path, each: Path | None) -> str:
+    """What was made, in one line."""
+    sources, n = report["images"], report["n"]
+    first = sources[0]
+    of = f"of {shorten(first['image'])}" if len(sources) == 1 else f"of each of {len(sources)} characters"
+    folder = "" if each is None else shorten(first["drawings"] if len(sources) == 1 else each)
+    files = f"; one file each in {folder}" if folder else ""
+    return f"{shorten(out)}: {n} new drawing{'s' * (n > 1)} {of} by {report['model']}{files}"
