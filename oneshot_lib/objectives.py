@@ -123,8 +123,8 @@ def set_bound(log_likelihood: Tensor, kl_class: Tensor, set_size: Tensor, suppor
     `log_likelihood`, `kl_class`, `set_size` = |X| and `kl_element` are (B,); `support_size` = |D|. With `rescale=False`
     the price of c is divided by |D|. Whether x was drawn from X or from D is the batch's business (the other switch,
     `SetObjective.x_from`). Averaged over x and D, the pair (resample, rescale) bounds log p(X) / |X| for every |D|,
-    neither of the two bounds log p(D) / |D|, and one alone bounds nothing. With D = X the four are one: the evidence
-    bound of the set, over |X|. Raises ValueError on shapes that do not fit.
+    neither of the two bounds log p(D) / |D|; resample alone lies below the first, and rescale alone bounds nothing.
+    With D = X the four are one: the evidence bound of the set, over |X|. Raises ValueError on shapes that do not fit.
 
     >>> terms = set_bound(torch.tensor([-10.0]), torch.tensor([20.0]), torch.tensor([20]), support_size=5)
     >>> terms.bound, terms.kl_class

@@ -6,9 +6,16 @@ and Pillow alone, can be imported without Jupyter's widgets.
 
 import importlib
 
-_HOME = {"Beside": "static_html", "BoundExplorer": "bound_explorer", "CanvasPlayer": "canvas_player"}
+_HOME = {
+    "Beside": "static_html",
+    "BoundExplorer": "bound_explorer",
+    "CanvasPlayer": "canvas_player",
+    "EpisodeViewer": "episode_viewer",
+    "SetBoundExplorer": "set_bound",
+    "SupportPicker": "support_picker",
+}
 
-__all__ = ["Beside", "BoundExplorer", "CanvasPlayer"]
+__all__ = ["Beside", "BoundExplorer", "CanvasPlayer", "EpisodeViewer", "SetBoundExplorer", "SupportPicker"]
 
 
 def __getattr__(name):
