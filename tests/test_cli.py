@@ -12,7 +12,7 @@ from oneshot_lib import results, weights
 from oneshot_lib.cli import errors, main
 from oneshot_lib.experiments import EXPERIMENTS
 
-COMMANDS = ("list", "run", "results", "data", "draw", "bench", "doctor")
+COMMANDS = ("list", "run", "results", "data", "draw", "vary", "classify", "bench", "doctor")
 HEAVY = {"torch", "numpy", "matplotlib", "PIL", "oneshot_lib.data", "rich"}
 
 
@@ -131,6 +131,8 @@ def test_list_has_every_experiment_and_every_model(said, tiny_model):
     assert [m["name"] for m in found if m["kind"] == "model"] == ["letters-t12"]
     text = said("list")[1]
     assert "letters-t12" in text and "rezende-table3" in text and "55 min" in text
+    line = next(line for line in text.splitlines() if line.startswith("hewitt-table2"))
+    assert "one-shot classification" in line and "120 min" in line
 
 
 def test_results_as_json_have_every_key(said, tmp_path, monkeypatch):
