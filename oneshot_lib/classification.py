@@ -116,6 +116,8 @@ class _Pairs:
     def __init__(self, model: nn.Module, query: Tensor, batch: int, generator: torch.Generator):
         self.model, self.query, self.batch, self.generator = model, query, batch, generator
         self.element_size = getattr(model, "element_size", None) if hasattr(model, "element_posterior") else None
+        known = self.element_size and hasattr(model, "element_features")
+        self.seen = model.element_features(query) if known else None  # once a query, not once a pair
 
     def noise(self, inner: int, outer: int) -> Tensor | None:
         """(inner, Q, outer, Dz) for models that let z be drawn from outside, else None."""
@@ -149,7 +151,8 @@ class _Pairs:
         x, model = self.query[rows], self.model
         if noise is None:
             return importance_weighted_bound(model.element_log_weights(x, c, inner, self.generator).double())
-        q, p = model.element_posterior(x, c), model.element_prior(c)
+        seen = () if self.seen is None else (self.seen[rows],)
+        q, p = model.element_posterior(x, c, *seen), model.element_prior(c)
         weights = [model.log_likelihood(x, c, z).double() + (p.log_prob(z) - q.log_prob(z))
                    for z in map(q.sample, noise)]
         return importance_weighted_bound(torch.stack(weights))

@@ -240,9 +240,14 @@ class PixelCNNHomoencoder(Homoencoder):
         the draws at the places before it, so the estimate is unbiased."""
         return q.kl(self.prior(channels_last(self.template(c))))
 
-    def element_posterior(self, x: Tensor, c: Tensor | None = None) -> DiagonalGaussian:
-        """q(z | x): (B, element_latent)."""
-        return gaussian(*single(self.element(self.look(x))).chunk(2, 1))
+    def element_features(self, x: Tensor) -> Tensor:
+        """What q(z | x) sees of x, whatever the class: (B, features)."""
+        return self.look(x)
+
+    def element_posterior(self, x: Tensor, c: Tensor | None = None, seen: Tensor | None = None) -> DiagonalGaussian:
+        """q(z | x): (B, element_latent); `seen` is `element_features(x)` where that is known."""
+        seen = self.element_features(x) if seen is None else seen
+        return gaussian(*single(self.element(seen)).chunk(2, 1))
 
     def features(self, c: Tensor, z: Tensor | None) -> Tensor:
         """y, what the PixelCNN is conditioned on: c (B, Dc), z (B, element_latent) or None -> (B, channels, S, S)."""
@@ -318,9 +323,13 @@ class DeconvolutionalHomoencoder(Homoencoder):
         """KL(q(c | D) || N(0, I)): (B,), nats, in closed form."""
         return q.kl()
 
-    def element_posterior(self, x: Tensor, c: Tensor) -> DiagonalGaussian:
-        """q(z | c, x): (B, element_latent)."""
-        hidden = F.elu(self.element_h(self.shared(channels_last(x))) + self.element_c(c))
+    def element_features(self, x: Tensor) -> Tensor:
+        """What q(z | c, x) sees of x, whatever the class: (B, width)."""
+        return self.element_h(self.shared(channels_last(x)))
+
+    def element_posterior(self, x: Tensor, c: Tensor, seen: Tensor | None = None) -> DiagonalGaussian:
+        """q(z | c, x): (B, element_latent); `seen` is `element_features(x)` where that is known."""
+        hidden = F.elu((self.element_features(x) if seen is None else seen) + self.element_c(c))
         return gaussian(*single(self.element_output(self.element_block(hidden))).chunk(2, 1))
 
     def element_prior(self, c: Tensor) -> DiagonalGaussian:
