@@ -223,3 +223,18 @@ def test_the_quick_preset_makes_table_3(tmp_path):
     assert not (tmp_path / "data").exists()  # a quick run is nobody's record
     other = oneshot("run", "rezende-table3", "--out", tmp_path / "run", "--seed", 1, **home)
     assert other.returncode == 2 and "seed 0, not 1" in other.stderr and "Traceback" not in other.stderr
+
+
+def test_a_model_over_sets_is_drawn_as_it_writes():
+    import torch
+
+    from oneshot_lib.cli.drawing import steps_of
+    from oneshot_lib.models.homoencoder import PixelCNNHomoencoder, PixelCNNHomoencoderConfig
+
+    torch.manual_seed(0)
+    model = PixelCNNHomoencoder(PixelCNNHomoencoderConfig(image_size=8, class_channels=2, channels=4)).eval()
+    steps = steps_of(model, 3, seed=0)
+    assert steps.shape == (9, 3, 1, 8, 8) and set(steps.flatten()) <= {0.0, 1.0}
+    assert not steps[0].any() and steps[-1].any()
+    for t, (before, after) in enumerate(zip(steps, steps[1:], strict=False)):  # one row more, and no other changed
+        assert (before[..., :t, :] == after[..., :t, :]).all() and not after[..., t + 1 :, :].any()

@@ -27,17 +27,27 @@ def draw_file(model: str, n: int, seed: int, out: Path) -> dict:
         raise ValueError(f"out is {out.name!r}; expected a name ending in .png or .gif")
     if not out.resolve().parent.is_dir():
         raise ValueError(f"out is {out.name!r} in a folder that does not exist; expected one that does")
-    import torch
-
-    with torch.no_grad():
-        drawing = weights.load(model).draw(n, generator=torch.Generator().manual_seed(seed))
-    steps = drawing.probabilities.transpose(0, 1).numpy()  # (T+1, n, 1, H, W)
+    steps = steps_of(weights.load(model), n, seed)
     moving = out.suffix.lower() == ".gif"
     frames = [picture(step) for step in (steps if moving else steps[-1:])]
     content = gif(frames) if moving else encoded(frames[0], "PNG")
     write_whole(out, content)
     out.chmod(0o644)
     return {"file": out.name, "model": model, "n": n, "seed": seed, "frames": len(frames)}
+
+
+def steps_of(model, n: int, seed: int) -> np.ndarray:
+    """How n drawings come about, (T+1, n, 1, H, W): by the model's strokes; a model over sets invents n classes, and of
+    each shows one drawing, row after row as it is written."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        if hasattr(model, "draw"):
+            return model.draw(n, generator=generator).probabilities.transpose(0, 1).numpy()
+        drawn = model.sample(model.sample_class(n, generator), generator).numpy()
+    written = np.arange(drawn.shape[-2]) < np.arange(drawn.shape[-2] + 1)[:, None]  # (T+1, H)
+    return drawn * written[:, None, None, :, None]
 
 
 def picture(images: np.ndarray):

@@ -90,7 +90,7 @@ def known_filters(paper: str | None, item: str | None, preset: str | None) -> tu
     if paper is not None:
         check(paper, {e.paper for e in EXPERIMENTS.values()}, "paper")
     if item is not None:
-        check(item, {e.item for e in EXPERIMENTS.values()} | {"figure4"}, "item")
+        check(item, {i for e in EXPERIMENTS.values() for i in (e.item, *e.also)}, "item")
     if preset is not None:
         check(preset, PRESETS, "preset")
     return paper, item, preset

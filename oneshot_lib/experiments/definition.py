@@ -63,8 +63,9 @@ class Settings:
 class Experiment:
     """A table or figure of a paper: which data, which models, which presets, and the minutes they take.
 
-    `data` is "characters" or "digits". `minutes` are expected on two cores for quick and laptop, on one GPU
-    for full. `also` are the items, besides its own, that its records stand under.
+    `data` is "characters", "digits" or, drawn here and no pictures, "families". `minutes` are expected on two
+    cores for quick and laptop, on one GPU for full. `also` are the items, besides its own, that its records stand
+    under.
     """
 
     name: str
@@ -86,8 +87,17 @@ class Experiment:
     def item(self) -> str:
         return self.name.split("-", 1)[1]
 
+    @property
+    def pictures(self) -> bool:
+        """Whether the data are pictures: they have splits, preprocessings and a floor, and numbers have none."""
+        return self.data != "families"
+
     def open_data(self):
-        """The characters or digits of this experiment, real ones where their files are found."""
+        """The data of this experiment; characters and digits are real ones where their files are found."""
+        if not self.pictures:
+            from oneshot_lib.experiments.sweep import FamilyClasses
+
+            return FamilyClasses()
         from oneshot_lib import data
 
         return data.characters() if self.data == "characters" else data.mnist()
@@ -132,7 +142,7 @@ def cast(key: str, value, kind):
     if kind is str:
         return value
     if kind is not int and kind is not float:
-        return tuple(value.split(","))
+        return tuple(cast(key, part, get_args(kind)[0]) for part in value.split(","))
     try:
         return kind(value.replace("_", "").replace(",", ""))
     except ValueError:

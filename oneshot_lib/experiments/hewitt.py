@@ -38,8 +38,8 @@ class SetSettings(Settings):
     "drawings", each under one of `affine` maps (`AugmentedCharacters.minibatch`). The encoder does
     without each element of D with probability `sample_dropout`; the price of the latents rises over `kl_annealing`
     steps to what it is. Of the committed `episodes` the first so many are classified, `ways` characters of each,
-    with `outer` draws of c and `inner` of z, for all classes or for those within `keep` nats of the best
-    (`oneshot_lib.classification.log_scores`); the divergence of c is a mean over `kl_supports` supports.
+    with `outer` draws of c and `inner` of z, for all classes or for those within `keep` nats of the best, `most` at
+    most (`oneshot_lib.classification.log_scores`); the divergence of c is a mean over `kl_supports` supports.
     """
 
     batch_groups: int = 20
@@ -55,6 +55,7 @@ class SetSettings(Settings):
     outer: int = 20
     inner: int = 10
     keep: float | None = None
+    most: int | None = None
     kl_supports: int = 2_000
 
     def __post_init__(self):

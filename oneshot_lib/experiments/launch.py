@@ -64,7 +64,7 @@ def launch(
     if minutes is not None and not minutes > 0:
         raise ValueError(f"minutes is {minutes:g}; expected a number above 0")
     images = chosen.open_data()
-    for name in {chosen.reduction(row) for row in chosen.chosen(settings)}:
+    for name in {chosen.reduction(row) for row in chosen.chosen(settings)} if chosen.pictures else ():
         images.grey(name)
     if device != "cpu":
         from oneshot_lib.experiments.run import check_device

@@ -7,7 +7,7 @@ full settings with less of some.
 
 from dataclasses import dataclass, replace
 
-from oneshot_lib.experiments import hewitt
+from oneshot_lib.experiments import families, hewitt
 from oneshot_lib.experiments.definition import PRESETS, Experiment, Row, Settings, cast, check
 
 __all__ = ["EXPERIMENTS", "PRESETS", "Experiment", "Row", "SequentialRow", "SequentialSettings", "Settings", "cast",
@@ -133,6 +133,7 @@ EXPERIMENTS = {
             also=("figure4",),
         ),
         *hewitt.EXPERIMENTS,
+        *families.EXPERIMENTS,
     )
 }
 

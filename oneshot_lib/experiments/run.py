@@ -37,8 +37,8 @@ class TimeSpent(Exception):
 
 
 class Run:
-    """What `start` returns. `settings`, `rows`, `images` (the data set), `split` (its rows), `train_images` and
-    `test_images` (uint8, grey), `floor` (nats of each half).
+    """What `start` returns. `settings`, `rows`, `images` (the data set) and, of pictures, `split` (its rows),
+    `train_images` and `test_images` (uint8, grey), `floor` (nats of each half).
     """
 
     def __init__(
@@ -56,8 +56,11 @@ class Run:
         self.out, self.device, self.images = out, device, images
         self.deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
         self.rows = experiment.chosen(settings)
-        self.split = images.split(experiment.split)
-        self.train_images, self.test_images = (self._half(experiment.preprocessing, half) for half in ("train", "test"))
+        if experiment.pictures:
+            self.split = images.split(experiment.split)
+            self.train_images, self.test_images = (
+                self._half(experiment.preprocessing, half) for half in ("train", "test")
+            )
         self._floors: dict[tuple[str, str], float] = {}
         self.notes: dict[str, list[str]] = {}  # what is to be said of a row in its records
         self.reports: dict[str, TrainingReport] = {}
@@ -217,7 +220,7 @@ class Run:
                 "split": e.split,
                 "hash": self.images.hash,
             },
-            floor=round(self.floor_of(reduction, half), 3) if "NLL" in metric else None,
+            floor=round(self.floor_of(reduction, half), 3) if e.pictures and "NLL" in metric else None,
             title=e.title,
             notes="; ".join(said),
             command=self.command,
@@ -235,7 +238,7 @@ class Run:
         """What makes this run again."""
         standard = self.experiment.settings(self.preset)
         changed = {k: v for k, v in vars(self.settings).items() if v != getattr(standard, k)}
-        options = [f"-p {k}={','.join(v) if isinstance(v, tuple) else v}" for k, v in changed.items()]
+        options = [f"-p {k}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for k, v in changed.items()]
         device = [f"--device {self.device}"] if self.device != "cpu" else []
         return " ".join(
             [

@@ -159,15 +159,19 @@ def accuracy(run, row, model: nn.Module, shots: int, within: bool = False, limit
              **scoring) -> Estimate:
     """The share of queries given their class, %, over the first committed episodes of the run's split (row V6).
 
-    `scoring` replaces what the settings say of `oneshot_lib.classification.log_scores`.
+    `scoring` replaces what the settings say of `oneshot_lib.classification.log_scores`. Products are those of training.
     """
     settings = run.settings
-    scoring = {"outer": settings.outer, "inner": settings.inner, "keep": settings.keep} | scoring
+    scoring = {name: getattr(settings, name) for name in ("outer", "inner", "keep", "most")} | scoring
     episodes = data.evaluation_episodes(run.images, shots, within, split=run.experiment.split)
     episodes = EvaluationEpisodes(*(part[:, : settings.ways] for part in episodes))
-    found = episode_accuracy(model, episodes, drawing(run, row), limit=limit or settings.episodes,
-                             generator=torch.Generator(run.device).manual_seed(run.seed),
-                             label=f"{row.name}, {shots}-shot", **scoring)
+    before, model.product_dtype = model.product_dtype, run.products
+    try:
+        found = episode_accuracy(model, episodes, drawing(run, row), limit=limit or settings.episodes,
+                                 generator=torch.Generator(run.device).manual_seed(run.seed),
+                                 label=f"{row.name}, {shots}-shot", **scoring)
+    finally:
+        model.product_dtype = before
     return Estimate(100 * found.value, 100 * found.error, found.n)
 
 
@@ -216,7 +220,9 @@ def record_accuracy(run, row, model: nn.Module, shots: int, within: bool = False
     return run.measured(row, hewitt.SHOTS.format(shots, s.ways), hewitt.WITHIN if within else hewitt.ACROSS,
                         lambda: accuracy(run, row, model, shots, within), unit="%",
                         notes=f"{s.outer} draws of c and {s.inner} of z"
-                        + (f" for the classes within {s.keep:g} nats of the best" if s.keep else ""))
+                        + (f" for at most {s.most or s.ways} classes within {s.keep:g} nats of the best"
+                           if s.keep is not None else "")
+                        + ("" if run.products == torch.float32 else ", products as in training"))
 
 
 def record_kl(run, row, model: nn.Module) -> Record:
