@@ -101,7 +101,7 @@ def test_search_finds_a_chapter(server, visit):
     assert (tab.attempts, tab.complaints) == ([], [])
 
 
-@pytest.mark.parametrize("name", ["book/intro", "book/hidden-canvas"])
+@pytest.mark.parametrize("name", ["book/intro", "book/hidden-canvas", "book/vhe-bound", "book/pixelcnn-homoencoder"])
 def test_there_is_a_player_where_one_is_promised(name):
     assert SITE / f"{name}.html" in WITH_PLAYERS
 
