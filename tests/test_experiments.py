@@ -39,7 +39,8 @@ def test_every_experiment_has_every_preset_and_a_notebook():
         assert launch.notebook(e.name).stem == e.name
         for preset in PRESETS:
             assert [row.key for row in e.chosen(e.presets[preset])] == list(e.presets[preset].rows)
-        assert e.minutes["laptop"] <= 120
+        longer = {"hewitt-table1": 90, "hewitt-table2": 120}  # eight models; one trained as long as one may wait
+        assert e.minutes["laptop"] <= longer.get(e.name, 60)
 
 
 @pytest.mark.parametrize("preset", ["laptop", "full"])
