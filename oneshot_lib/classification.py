@@ -37,7 +37,7 @@ from tqdm import tqdm
 
 from .data.episodes import EvaluationEpisodes
 from .distributions import DiagonalGaussian
-from .models.pixelcnn import GatedPixelCNN, pixel_log_prob
+from .models.pixelcnn import pair_log_likelihood
 from .objectives import importance_weighted_bound
 
 KEEP = 10.0  # nats: a `keep` that has room to spare
@@ -156,32 +156,6 @@ class _Pairs:
         weights = [model.log_likelihood(x, c, z).double() + (p.log_prob(z) - q.log_prob(z))
                    for z in map(q.sample, noise)]
         return importance_weighted_bound(torch.stack(weights))
-
-
-def pair_log_likelihood(pixelcnn: GatedPixelCNN, x: Tensor, y: Tensor, *, batch: int = 64) -> Tensor:
-    """log p(x_q | y_p) of every pair, x (Q, 1, H, W), y (P, Cy, H, W) -> (Q, P), nats.
-
-    What `pixelcnn.log_prob` gives pair by pair. The first layer's convolutions see the images alone, and every layer's
-    condition sees y alone: they are computed once an image and once a y.
-    """
-    first, *others = pixelcnn.layers
-    image = pixelcnn.scale(x)
-    seen = first.features(image, image)
-    rows = []
-    for part in y.split(batch):
-        given, *given_others = (tuple(layer.condition(part)) for layer in pixelcnn.layers)
-        blocks = []
-        for at in torch.arange(len(x), device=x.device).split(max(1, batch // len(part))):
-            pairs = [None if f is None else (f[at, None] + g).flatten(0, 1) for f, g in zip(seen, given, strict=True)]
-            v, h = first.finish(*pairs, None)
-            for layer, conditions in zip(others, given_others, strict=True):
-                pairs = [None if f is None else (f.unflatten(0, (len(at), -1)) + g).flatten(0, 1)
-                         for f, g in zip(layer.features(v, h), conditions, strict=True)]
-                v, h = layer.finish(*pairs, h)
-            logits = pixelcnn.output(h.relu())
-            blocks.append(pixel_log_prob(logits, x[at].repeat_interleave(len(part), 0)).view(len(at), -1))
-        rows.append(torch.cat(blocks))
-    return torch.cat(rows, 1)
 
 
 def _class_posterior(model: nn.Module, support: Tensor | Sequence[Tensor]) -> DiagonalGaussian:

@@ -8,9 +8,10 @@ References:
     log p(x | y) = sum_i log p(x_i | x_1, ..., x_{i-1}, y)          pixels i in reading order, in nats
 
 A masked convolution sees the pixels before i, but stacking them leaves a blind spot: what lies above and to the right
-is never reached. Two stacks have none. The vertical one sees the rows above, whole; the horizontal one sees its own
-row to the left, and takes from the vertical stack what that knows of the rows above. Here no weight is masked in the
-two stacks: kernels have the shape of what may be seen, and the image is padded where they begin.
+is never reached (`PixelCNN`). Two stacks have none (`GatedPixelCNN`). The vertical one sees the rows above, whole; the
+horizontal one sees its own row to the left, and takes from the vertical stack what that knows of the rows above. Here
+no weight is masked in the two stacks: kernels have the shape of what may be seen, and the image is padded where they
+begin.
 
     v' = gate(W_v * v + V_v y)                     W_v spans the rows above, whole
     h' = h + U gate(W_h * h + W_vh v + V_h y)      W_h spans the own row to the left; no residual in the first layer
@@ -20,7 +21,8 @@ Where the texts are silent: W_vh v is a 1x1 convolution of W_v * v, before condi
 layer both stacks depend on the image alone until y is added. In the first layer, which sees one channel, and in the
 last, whose v' nobody reads, W_vh is a convolution of its own over the rows above: there a 1x1 after it would be a
 product of two linear maps, and cost more than all the rest of the layer. The supplement's "2x1x1 convolution and a
-softmax" is `levels` channels here, 2 for binary images.
+softmax" is `levels` channels here, 2 for binary images. The first PixelCNN's residual blocks are here one masked
+convolution each, h + W * relu(h), as wide as the rest.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class PixelCNNConfig:
-    """Widths of a gated PixelCNN; the defaults are the homoencoder's decoder (supplement 6.4.3).
+    """Widths of a PixelCNN; the defaults are the homoencoder's decoder (supplement 6.4.3).
 
     `levels` 2 for binary images, 256 for grey ones; `kernel` and `first_kernel` (odd) are the sides of the squares that
     the masks cut; `condition_channels` 0 for an unconditional model. Raises ValueError on sizes that can't be.
@@ -74,6 +76,38 @@ class MaskedConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.weight * self.mask, self.bias, padding=self.padding)
+
+
+class PixelCNN(nn.Module):
+    """p(x) by one stack of masked convolutions, with the blind spot that comes of stacking them (van den Oord,
+    Kalchbrenner, Kavukcuoglu 2016): mask A once, then mask B with residuals. It has no condition.
+
+    >>> PixelCNN(PixelCNNConfig(channels=4)).log_prob(torch.zeros(3, 1, 8, 8)).shape
+    torch.Size([3])
+    """
+
+    def __init__(self, config: PixelCNNConfig | None = None):
+        super().__init__()
+        self.config = config = config or PixelCNNConfig()
+        if config.condition_channels:
+            raise ValueError(f"condition_channels is {config.condition_channels}; expected 0 without gates")
+        self.first = MaskedConv2d("A", 1, config.channels, config.first_kernel)
+        self.layers = nn.ModuleList(MaskedConv2d("B", config.channels, config.channels, config.kernel)
+                                    for _ in range(config.layers - 1))
+        self.output = nn.Conv2d(config.channels, config.levels, 1)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """x (B, 1, H, W) in 0 .. levels - 1 -> (B, levels, H, W). Pixel i depends on some of the pixels before it: the
+        blind spot is not among them. Raises ValueError on another shape."""
+        check_images(x)
+        h = self.first(x / (self.config.levels - 1))
+        for layer in self.layers:
+            h = h + layer(h.relu())
+        return self.output(h.relu())
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log p(x), exact: (B,), nats."""
+        return pixel_log_prob(self.logits(x), x)
 
 
 def gate(features: Tensor) -> Tensor:
@@ -144,14 +178,23 @@ class GatedPixelCNN(nn.Module):
         """Levels 0 .. levels - 1 -> [0, 1]: what the first layer reads."""
         return x / (self.config.levels - 1)
 
-    def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """The logits of every pixel's distribution: x (B, 1, H, W) in 0 .. levels - 1, y (B, Cy, H, W) ->
-        (B, levels, H, W). The column at pixel i depends on the pixels before i only. Raises ValueError on shapes."""
+    def features(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """The horizontal stack's last state, of which the logits are a linear map after a ReLU: (B, C, H, W)."""
         self._check(x, y)
         v = h = self.scale(x)
         for layer in self.layers:
             v, h = layer(v, h, y)
-        return self.output(h.relu())
+        return h
+
+    def forward(self, x: Tensor, y: Tensor | None = None, output: bool = True) -> Tensor:
+        """`logits(x, y)`, or `features(x, y)` without `output`: what `torch.func.functional_call` needs."""
+        return self.logits(x, y) if output else self.features(x, y)
+
+    def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """The logits of every pixel's distribution: x (B, 1, H, W) in 0 .. levels - 1 and y (B, Cy, H, W), or
+        (B, Cy, 1, 1) for the same everywhere -> (B, levels, H, W). The column at pixel i depends on the pixels before i
+        only. Raises ValueError on shapes."""
+        return self.output(self.features(x, y).relu())
 
     def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """log p(x | y), exact: (B,), nats."""
@@ -186,14 +229,20 @@ class GatedPixelCNN(nn.Module):
         return sample_cached(self, noise, None if y is None else y.to(weight))
 
     def _check(self, x: Tensor, y: Tensor | None) -> None:
-        if x.dim() != 4 or x.shape[1] != 1:
-            raise ValueError(f"x has shape {tuple(x.shape)}; expected (B, 1, H, W)")
+        check_images(x)
         channels = self.config.condition_channels
         if channels == 0 and y is not None:
             raise ValueError("y was given to a model without a condition; expected None")
-        if channels and (y is None or y.shape != (len(x), channels, *x.shape[2:])):
+        fitting = (len(x), channels, *x.shape[2:]), (len(x), channels, 1, 1)
+        if channels and (y is None or y.shape not in fitting):
             found = None if y is None else tuple(y.shape)
-            raise ValueError(f"y has shape {found}; expected {(len(x), channels, *x.shape[2:])}")
+            raise ValueError(f"y has shape {found}; expected {fitting[0]}, or {fitting[1]} for the same everywhere")
+
+
+def check_images(x: Tensor) -> None:
+    """Raises ValueError unless x is (B, 1, H, W)."""
+    if x.dim() != 4 or x.shape[1] != 1:
+        raise ValueError(f"x has shape {tuple(x.shape)}; expected (B, 1, H, W)")
 
 
 def pixel_log_prob(logits: Tensor, x: Tensor) -> Tensor:
@@ -206,3 +255,29 @@ def pixel_log_prob(logits: Tensor, x: Tensor) -> Tensor:
             else logits[:, 1:] - logits[:, :1]
         return -F.softplus(torch.where(x > 0, -ahead, ahead)).flatten(1).sum(1)
     return -F.cross_entropy(logits, x[:, 0].long(), reduction="none").flatten(1).sum(1)
+
+
+def pair_log_likelihood(pixelcnn: GatedPixelCNN, x: Tensor, y: Tensor, *, batch: int = 64) -> Tensor:
+    """log p(x_q | y_p) of every pair, x (Q, 1, H, W), y (P, Cy, H, W) -> (Q, P), nats.
+
+    What `pixelcnn.log_prob` gives pair by pair. The first layer's convolutions see the images alone, and every layer's
+    condition sees y alone: they are computed once an image and once a y.
+    """
+    first, *others = pixelcnn.layers
+    image = pixelcnn.scale(x)
+    seen = first.features(image, image)
+    rows = []
+    for part in y.split(batch):
+        given, *given_others = (tuple(layer.condition(part)) for layer in pixelcnn.layers)
+        blocks = []
+        for at in torch.arange(len(x), device=x.device).split(max(1, batch // len(part))):
+            pairs = [None if f is None else (f[at, None] + g).flatten(0, 1) for f, g in zip(seen, given, strict=True)]
+            v, h = first.finish(*pairs, None)
+            for layer, conditions in zip(others, given_others, strict=True):
+                pairs = [None if f is None else (f.unflatten(0, (len(at), -1)) + g).flatten(0, 1)
+                         for f, g in zip(layer.features(v, h), conditions, strict=True)]
+                v, h = layer.finish(*pairs, h)
+            logits = pixelcnn.output(h.relu())
+            blocks.append(pixel_log_prob(logits, x[at].repeat_interleave(len(part), 0)).view(len(at), -1))
+        rows.append(torch.cat(blocks))
+    return torch.cat(rows, 1)

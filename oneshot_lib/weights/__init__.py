@@ -18,6 +18,10 @@ MODELS = {  # what a manifest calls "model" -> its module, and the class of its 
     "PixelCNNHomoencoder": ("homoencoder", "PixelCNNHomoencoderConfig"),
     "DeconvolutionalHomoencoder": ("homoencoder", "DeconvolutionalConfig"),
     "FamilyHomoencoder": ("families_1d", "FamilyConfig"),
+    "UnconditionalPixelCNN": ("few_shot", "FewShotConfig"),
+    "ConditionalPixelCNN": ("few_shot", "ConditionalConfig"),
+    "AttentionPixelCNN": ("attention_pixelcnn", "AttentionConfig"),
+    "MetaPixelCNN": ("meta_pixelcnn", "MetaConfig"),
 }
 
 
