@@ -7,7 +7,7 @@ full settings with less of some.
 
 from dataclasses import dataclass, replace
 
-from oneshot_lib.experiments import families, hewitt
+from oneshot_lib.experiments import families, hewitt, reed
 from oneshot_lib.experiments.definition import PRESETS, Experiment, Row, Settings, cast, check
 
 __all__ = ["EXPERIMENTS", "PRESETS", "Experiment", "Row", "SequentialRow", "SequentialSettings", "Settings", "cast",
@@ -134,6 +134,7 @@ EXPERIMENTS = {
         ),
         *hewitt.EXPERIMENTS,
         *families.EXPERIMENTS,
+        *reed.EXPERIMENTS,
     )
 }
 

@@ -1,0 +1,193 @@
+"""Few-shot models, trained and measured: what the experiments of `oneshot_lib.experiments.reed` are made of.
+
+A `run` is that of `oneshot_lib.experiments.start`, a `row` a `reed.FewShotRow`.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from oneshot_lib import data
+from oneshot_lib.classification import episode_accuracy
+from oneshot_lib.data import EvaluationEpisodes
+from oneshot_lib.data.episodes import ClassRows
+from oneshot_lib.evaluation import Estimate
+from oneshot_lib.experiments import reed
+from oneshot_lib.models.attention_pixelcnn import AttentionConfig, AttentionPixelCNN
+from oneshot_lib.models.few_shot import (
+    ConditionalConfig,
+    ConditionalPixelCNN,
+    FewShotConfig,
+    FewShotPixelCNN,
+    UnconditionalPixelCNN,
+)
+from oneshot_lib.models.meta_pixelcnn import MetaConfig, MetaPixelCNN
+from oneshot_lib.results import Record
+
+
+def network(run, row) -> FewShotPixelCNN:
+    """The row's model, untrained, as large as the settings say."""
+    size = int(run.experiment.reduction(row).partition("-")[0])
+    shared = {"image_size": size, "channels": run.settings.channels, "layers": run.settings.layers}
+    if row.network == "unconditional":
+        return UnconditionalPixelCNN(FewShotConfig(**shared))
+    if row.network == "conditional":
+        return ConditionalPixelCNN(ConditionalConfig(**shared, code_map=row.code_map))
+    if row.network == "attention":
+        return AttentionPixelCNN(AttentionConfig(**shared, reads=(max(1, run.settings.layers // 2),)))
+    return MetaPixelCNN(MetaConfig(**shared))
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+class Tasks:
+    """Support sets and targets from the drawings of one half of a split.
+
+    `minibatch(sets, shots, targets, generator)` -> x (G r, 1, S, S), support (G, N, 1, S, S), zeros and ones: r + N
+    different drawings of each of G characters, drawn as in algorithm 1 of the Homoencoder. With `mirror` the one target
+    of a set is its one support drawing, left and right exchanged.
+    """
+
+    def __init__(self, images, preprocessing: str, rows: np.ndarray, mirror: bool = False):
+        self.grey = images.grey(preprocessing)
+        self.rows, self.mirror = ClassRows(images.class_index, rows), mirror
+
+    def minibatch(self, sets: int, shots: int, targets: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Raises ValueError where a character has fewer drawings than targets and support together."""
+        count = 1 if self.mirror else shots + targets
+        drawn = self.rows.minibatch(sets, count, generator).support  # (G, N + r), all different
+        pictures = self.binary(drawn.flatten(), generator).unflatten(0, drawn.shape)
+        if self.mirror:
+            return pictures[:, 0].flip(-1), pictures
+        return pictures[:, shots:].flatten(0, 1), pictures[:, :shots].contiguous()
+
+    def binary(self, rows: Tensor | np.ndarray, generator: torch.Generator) -> Tensor:
+        """Rows of the data set as (n, 1, S, S) of zeros and ones; grey ones are binarised anew."""
+        return data.binarise(self.grey[np.asarray(rows)], generator)[:, None]
+
+
+def objective(tasks: Tasks, settings: reed.FewShotSettings, device: str = "cpu") -> Callable:
+    """log p(x | s) of a batch, as `oneshot_lib.training.train` maximises it: (model, step, generator) -> (B,), nats."""
+    shares = torch.tensor(settings.shares)
+
+    def maximised(model: nn.Module, step: int, generator: torch.Generator) -> Tensor:
+        draw = torch.Generator().manual_seed(generator.initial_seed())  # on the CPU, as the drawings are
+        shots = settings.shots[int(torch.multinomial(shares, 1, generator=draw))]
+        x, support = tasks.minibatch(settings.batch_groups, shots, settings.elements, draw)
+        return model.log_prob(x.to(device), support.to(device))
+
+    return maximised
+
+
+def trained(run, row) -> FewShotPixelCNN:
+    """The row's model, trained, and the record of its training objective, nats/dim. Raises `TimeSpent` and `Diverged`
+    as `run.train` does."""
+    tasks = Tasks(run.images, run.experiment.reduction(row), run.split.train, run.settings.mirror)
+    torch.manual_seed(run.seed)
+    model = network(run, row)
+    report = run.train(row, model, objective(tasks, run.settings, run.device), metric=("train NLL", "running mean"))
+    pixels = model.image_size**2
+    run.record_value(row, "train NLL", "running mean", -report.train_bound / pixels,
+                     report.train_bound_error / pixels, n=min(1000, report.steps), unit="nats/dim")
+    return model
+
+
+# --- measuring --------------------------------------------------------------------------------------------------------
+
+
+def test_tasks(run, row, shots: int, classes: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    """Targets (k r, 1, S, S) and support (k, N, 1, S, S) of every test character, or of so many evenly spaced: k =
+    `supports` random sets and r = `targets` of the other drawings, or all there are; the same for all models of a run.
+    In the mirror, every drawing is the support of one target."""
+    settings, test = run.settings, run.split.test
+    tasks = Tasks(run.images, run.experiment.reduction(row), test, settings.mirror)
+    index = run.images.class_index[test]
+    known = np.unique(index)
+    limit = min(classes or settings.test_classes or len(known), len(known))
+    for k in known[np.linspace(0, len(known) - 1, limit).round().astype(int)]:
+        rows = test[index == k]
+        draw = torch.Generator().manual_seed(1_000_003 * run.seed + int(k))
+        if settings.mirror:
+            pictures = tasks.binary(rows, draw)
+            yield pictures.flip(-1), pictures[:, None]
+            continue
+        order = torch.stack([torch.randperm(len(rows), generator=draw) for _ in range(settings.supports)]).numpy()
+        chosen = rows[order[:, :shots + min(settings.targets, len(rows) - shots)]]  # (k, N + r)
+        pictures = tasks.binary(chosen.reshape(-1), draw).unflatten(0, chosen.shape)
+        yield pictures[:, shots:].flatten(0, 1), pictures[:, :shots].contiguous()
+
+
+@torch.no_grad()
+def nll(run, row, model: FewShotPixelCNN, shots: int) -> Estimate:
+    """-log p(x | s) of test drawings given so many of the same character, nats/dim; the error is over characters."""
+    model.eval()
+    found, count, shown, pixels = [], 0, time.monotonic(), model.image_size**2
+    for x, support in test_tasks(run, row, shots):
+        x, support = x.to(run.device), support.to(run.device)
+        found.append(-model.log_prob(x, support).double().mean() / pixels)
+        count += len(x)
+        if time.monotonic() - shown > 10:
+            shown = time.monotonic()
+            print(f"{row.name}, {shots}-shot: {len(found)} characters, {torch.stack(found).mean():.4f} nats/dim",
+                  flush=True)
+    values = torch.stack(found)
+    return Estimate(float(values.mean()), float(values.std() / len(values) ** 0.5), count)
+
+
+def record_nll(run, row, model: FewShotPixelCNN, shots: int) -> Record:
+    """Measure it, or take what this folder has of it, and write its record."""
+    return run.measured(row, reed.NLL.format(shots), "exact", lambda: nll(run, row, model, shots), unit="nats/dim",
+                        notes="the paper's on ImageNet at 48x48" if run.settings.mirror else "")
+
+
+@torch.no_grad()
+def column_correlation(run, row, model: AttentionPixelCNN) -> Estimate:
+    """How the column that is read goes with the column that is written (row A5): a mean over one drawing of each of
+    `columns` test characters, with its error. -1 is a head that moves right to left while the image is written left to
+    right."""
+    model.eval()
+    found = []
+    for x, support in test_tasks(run, row, 1, classes=run.settings.columns):
+        reading = model.read(x[:1].to(run.device), support[:1].to(run.device))
+        found.append(correlation_of_columns(reading.weights[0].float().cpu(), x[0, 0]))
+    values = torch.stack([value for value in found if value.isfinite()]).double()
+    return Estimate(float(values.mean()), float(values.std() / max(1, len(values)) ** 0.5), len(values))
+
+
+def correlation_of_columns(weights: Tensor, x: Tensor) -> Tensor:
+    """weights (reads, heads, H, W, N, H, W) of one drawing x (H, W) -> the correlation of the written and the mean read
+    column over the pixels with ink, of the last read, mean of its heads; nan where the drawing has too little ink."""
+    columns = torch.arange(x.shape[-1], dtype=weights.dtype)
+    read = (weights[-1].mean(0).sum((2, 3)) * columns).sum(-1)  # (H, W)
+    written = columns.expand_as(read)
+    ink = x > 0
+    return torch.corrcoef(torch.stack([written[ink], read[ink]]))[0, 1] if ink.sum() > 2 else read.new_tensor(torch.nan)
+
+
+def record_columns(run, row, model: AttentionPixelCNN) -> Record:
+    """Measure the correlation, or take what this folder has of it, and write its record."""
+    return run.measured(row, reed.COLUMNS, "mean", lambda: column_correlation(run, row, model), unit="")
+
+
+def accuracy(run, row, model: FewShotPixelCNN, shots: int, within: bool = False) -> Estimate:
+    """The share of queries given their class, %, over the first committed episodes of the run's split (row V6)."""
+    settings = run.settings
+    episodes = data.evaluation_episodes(run.images, shots, within, split=run.experiment.split)
+    episodes = EvaluationEpisodes(*(part[:, : settings.ways] for part in episodes))
+    grey, draw = run.images.grey(run.experiment.reduction(row)), torch.Generator().manual_seed(run.seed)
+    found = episode_accuracy(model, episodes, lambda number: data.binarise(grey[number][None], draw),
+                             limit=settings.episodes, generator=torch.Generator(run.device).manual_seed(run.seed),
+                             label=f"{row.name}, {shots}-shot")
+    return Estimate(100 * found.value, 100 * found.error, found.n)
+
+
+def record_accuracy(run, row, model: FewShotPixelCNN, shots: int, within: bool = False) -> Record:
+    """Measure the accuracy, or take what this folder has of it, and write its record."""
+    from oneshot_lib.experiments.hewitt import ACROSS, SHOTS, WITHIN
+
+    return run.measured(row, SHOTS.format(shots, run.settings.ways), WITHIN if within else ACROSS,
+                        lambda: accuracy(run, row, model, shots, within), unit="%")

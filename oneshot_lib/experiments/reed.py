@@ -1,0 +1,156 @@
+"""The tasks of Reed et al. 2018 on characters: new drawings of a character given a few, and one drawing in the mirror.
+
+The slides' figures of the inversion are of ImageNet at 48x48 with 256 levels, and stand beside ours of characters: what
+can be compared is the ratio of two rows. Where the slides are silent: one training serves all numbers of shots, drawn
+anew for every step; targets are never among their own support; an update sees `batch_groups` support sets, each
+serving `elements` targets.
+"""
+
+from dataclasses import dataclass, replace
+
+from oneshot_lib.experiments.definition import Experiment, Row, Settings
+
+REFERENCE = "Reed et al. 2018, Few-shot Autoregressive Density Estimation"
+NLL = "test NLL, {}-shot"
+COLUMNS = "column correlation"
+NETWORKS = ("unconditional", "conditional", "attention", "meta")
+
+
+@dataclass(frozen=True)
+class FewShotRow(Row):
+    """One of the `NETWORKS`; `steps_from` names the setting that has its number of updates."""
+
+    network: str
+    steps_from: str
+    code_map: int = 0
+
+
+@dataclass(frozen=True)
+class FewShotSettings(Settings):
+    """How a few-shot model is trained and tested; the defaults are for one GPU.
+
+    The network has `layers` gated layers of `channels`; attention reads the support after half of them. A step draws
+    |s| from `shots` with the weights `shares`, and `batch_groups` sets with `elements` targets each; with `mirror` the
+    target is the one support drawing, left and right exchanged. The test is over `supports` random support sets of each
+    test character, `targets` others each (or as many as there are). `columns` drawings tell how the attention moves.
+    """
+
+    channels: int = 64
+    layers: int = 12
+    unconditional_steps: int = 60_000
+    conditional_steps: int = 60_000
+    attention_steps: int = 60_000
+    meta_steps: int = 30_000
+    batch_groups: int = 16
+    elements: int = 4
+    shots: tuple[int, ...] = (1, 2, 4, 10)
+    shares: tuple[float, ...] = (0.35, 0.3, 0.25, 0.1)
+    mirror: bool = False
+    supports: int = 2
+    targets: int = 10
+    test_classes: int | None = None
+    columns: int = 200
+    learning_rate: float = 1e-3
+
+    def __post_init__(self):
+        super().__post_init__()
+        if len(self.shots) != len(self.shares) or any(shot < 1 for shot in self.shots) or min(self.shares) < 0 \
+                or not sum(self.shares):
+            raise ValueError(f"shots is {self.shots} and shares {self.shares}; expected as many weights as "
+                             "numbers of at least 1")
+        if self.mirror and (self.shots != (1,) or self.elements != 1):
+            raise ValueError(f"shots is {self.shots} and elements {self.elements}; expected 1 and 1 with mirror")
+        for name in ("batch_groups", "elements", "supports", "targets", "columns"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+
+    def steps(self, row: FewShotRow) -> int:
+        return getattr(self, row.steps_from)
+
+    def images_a_step(self) -> int:
+        return self.batch_groups * self.elements
+
+    def faster_products(self):
+        from oneshot_lib.experiments.sets import faster_convolutions
+
+        return faster_convolutions(channels=self.channels)
+
+
+@dataclass(frozen=True)
+class EpisodeSettings(FewShotSettings):
+    """The same, tested on the first so many of the committed `episodes`, `ways` characters each, at `asked` shots."""
+
+    episodes: int = 200
+    ways: int = 20
+    asked: tuple[int, ...] = (1, 5)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 2 <= self.ways <= 20:
+            raise ValueError(f"ways is {self.ways}; expected 2 to 20 characters of an episode")
+
+
+def _rows(*names: str, paper: dict | None = None) -> tuple[FewShotRow, ...]:
+    return tuple(FewShotRow(name, name.capitalize(), name, f"{name}_steps", paper=(paper or {}).get(name, {}))
+                 for name in names)
+
+
+MIRROR = dict(shots=(1,), shares=(1.0,), mirror=True, elements=1, batch_groups=64)
+OMNIGLOT = FewShotSettings(rows=NETWORKS)
+INVERSION = replace(OMNIGLOT, rows=("conditional", "attention", "meta"), **MIRROR)
+CLASSIFICATION = EpisodeSettings(rows=("conditional", "attention", "meta"))
+LAPTOP = dict(channels=32, layers=8, batch_groups=8, learning_rate=2e-3, warmup=100, checkpoint_every=250)
+QUICK = dict(channels=8, layers=3, batch_groups=2, warmup=1, checkpoint_every=2, threads=1, products="float32",
+             unconditional_steps=2, conditional_steps=2, attention_steps=2, meta_steps=2, test_classes=2, supports=1,
+             columns=4)
+EXPERIMENTS = (
+    Experiment(
+        "reed-omniglot",
+        "few-shot density of 26x26 characters",
+        f"{REFERENCE}, character generation",
+        "characters",
+        "26-nearest",
+        "45-5",
+        _rows(*NETWORKS),
+        presets={
+            "full": OMNIGLOT,
+            "laptop": replace(OMNIGLOT, unconditional_steps=3_500, conditional_steps=3_500, attention_steps=3_500,
+                              meta_steps=1_600, **LAPTOP),
+            "quick": replace(OMNIGLOT, shots=(1, 2), shares=(0.5, 0.5), **QUICK),
+        },
+        minutes={"quick": 0.3, "laptop": 110, "full": 600},
+    ),
+    Experiment(
+        "reed-inversion",
+        "a character in the mirror, from one drawing",
+        f"{REFERENCE}, image inversion",
+        "characters",
+        "26-nearest",
+        "45-5",
+        _rows("conditional", "attention", "meta", paper={"conditional": {(NLL.format(1), "exact"): 2.65},
+                                                         "attention": {(NLL.format(1), "exact"): 0.90}}),
+        presets={
+            "full": INVERSION,
+            "laptop": replace(INVERSION, conditional_steps=2_500, attention_steps=3_500, meta_steps=800,
+                              **LAPTOP | {"batch_groups": 32}),
+            "quick": replace(INVERSION, **QUICK),
+        },
+        minutes={"quick": 0.3, "laptop": 60, "full": 300},
+    ),
+    Experiment(
+        "reed-classification",
+        "classification of Omniglot by few-shot PixelCNNs",
+        "the episodes of Hewitt et al. 2018, table 2; models of Reed et al. 2018",
+        "characters",
+        "26-nearest",
+        "30-20",
+        _rows("conditional", "attention", "meta"),
+        presets={
+            "full": CLASSIFICATION,
+            "laptop": replace(CLASSIFICATION, conditional_steps=2_500, attention_steps=2_500, meta_steps=1_000,
+                              episodes=40, **LAPTOP),
+            "quick": replace(CLASSIFICATION, shots=(1, 2), shares=(0.5, 0.5), episodes=1, ways=3, asked=(1,), **QUICK),
+        },
+        minutes={"quick": 0.3, "laptop": 90, "full": 500},
+    ),
+)
