@@ -16,6 +16,7 @@ from oneshot_lib.data import EvaluationEpisodes
 from oneshot_lib.data.episodes import ClassRows
 from oneshot_lib.evaluation import Estimate
 from oneshot_lib.experiments import reed
+from oneshot_lib.experiments.hewitt import ACROSS, SHOTS, WITHIN
 from oneshot_lib.models.attention_pixelcnn import AttentionConfig, AttentionPixelCNN
 from oneshot_lib.models.few_shot import (
     ConditionalConfig,
@@ -70,14 +71,19 @@ class Tasks:
         return data.binarise(self.grey[np.asarray(rows)], generator)[:, None]
 
 
-def objective(tasks: Tasks, settings: reed.FewShotSettings, device: str = "cpu") -> Callable:
-    """log p(x | s) of a batch, as `oneshot_lib.training.train` maximises it: (model, step, generator) -> (B,), nats."""
-    shares = torch.tensor(settings.shares)
+def objective(tasks: Tasks, settings: reed.FewShotSettings, device: str = "cpu",
+              targets: int | None = None) -> Callable:
+    """log p(x | s) of a batch, as `oneshot_lib.training.train` maximises it: (model, step, generator) -> (B,), nats.
+
+    A support set serves so many `targets`, or the settings' `elements`.
+    """
+    shares, targets = torch.tensor(settings.shares), targets or settings.elements
+    sets = settings.images_a_step() // targets
 
     def maximised(model: nn.Module, step: int, generator: torch.Generator) -> Tensor:
         draw = torch.Generator().manual_seed(generator.initial_seed())  # on the CPU, as the drawings are
         shots = settings.shots[int(torch.multinomial(shares, 1, generator=draw))]
-        x, support = tasks.minibatch(settings.batch_groups, shots, settings.elements, draw)
+        x, support = tasks.minibatch(sets, shots, targets, draw)
         return model.log_prob(x.to(device), support.to(device))
 
     return maximised
@@ -89,7 +95,8 @@ def trained(run, row) -> FewShotPixelCNN:
     tasks = Tasks(run.images, run.experiment.reduction(row), run.split.train, run.settings.mirror)
     torch.manual_seed(run.seed)
     model = network(run, row)
-    report = run.train(row, model, objective(tasks, run.settings, run.device), metric=("train NLL", "running mean"))
+    maximised = objective(tasks, run.settings, run.device, run.settings.targets_of(row))
+    report = run.train(row, model, maximised, metric=("train NLL", "running mean"))
     pixels = model.image_size**2
     run.record_value(row, "train NLL", "running mean", -report.train_bound / pixels,
                      report.train_bound_error / pixels, n=min(1000, report.steps), unit="nats/dim")
@@ -101,8 +108,10 @@ def trained(run, row) -> FewShotPixelCNN:
 
 def test_tasks(run, row, shots: int, classes: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
     """Targets (k r, 1, S, S) and support (k, N, 1, S, S) of every test character, or of so many evenly spaced: k =
-    `supports` random sets and r = `targets` of the other drawings, or all there are; the same for all models of a run.
-    In the mirror, every drawing is the support of one target."""
+    `supports` random orders of its drawings, of which the first N are the support and the last r = `targets`, or as
+    many as are left, the targets. All models of a run see the same, and where r are left, all shots the same targets.
+    In the mirror, every drawing is the support of one target. Raises ValueError where nothing is left for a target.
+    """
     settings, test = run.settings, run.split.test
     tasks = Tasks(run.images, run.experiment.reduction(row), test, settings.mirror)
     index = run.images.class_index[test]
@@ -115,10 +124,20 @@ def test_tasks(run, row, shots: int, classes: int | None = None) -> Iterator[tup
             pictures = tasks.binary(rows, draw)
             yield pictures.flip(-1), pictures[:, None]
             continue
-        order = torch.stack([torch.randperm(len(rows), generator=draw) for _ in range(settings.supports)]).numpy()
-        chosen = rows[order[:, :shots + min(settings.targets, len(rows) - shots)]]  # (k, N + r)
-        pictures = tasks.binary(chosen.reshape(-1), draw).unflatten(0, chosen.shape)
-        yield pictures[:, shots:].flatten(0, 1), pictures[:, :shots].contiguous()
+        if not 1 <= shots < len(rows):
+            raise ValueError(f"shots is {shots}; expected 1 to {len(rows) - 1}, a character has {len(rows)} drawings")
+        order = torch.stack([torch.randperm(len(rows), generator=draw) for _ in range(settings.supports)])
+        left = min(settings.targets, len(rows) - shots)
+        x, support = rows[order[:, -left:].numpy()], rows[order[:, :shots].numpy()]  # (k, r), (k, N)
+        x = tasks.binary(x.reshape(-1), draw)  # drawn first: the same for any number of shots
+        yield x, tasks.binary(support.reshape(-1), draw).unflatten(0, support.shape)
+
+
+def cues(run, row, count: int, shots: int = 1) -> tuple[Tensor, Tensor]:
+    """One target (count, 1, S, S) and one support set (count, N, 1, S, S) of so many test characters: what samples
+    are drawn from. At most as many as there are characters."""
+    pairs = [(x[:1], support[:1]) for x, support in test_tasks(run, row, shots, classes=count)]
+    return tuple(torch.cat(parts).to(run.device) for parts in zip(*pairs, strict=True))
 
 
 @torch.no_grad()
@@ -134,8 +153,7 @@ def nll(run, row, model: FewShotPixelCNN, shots: int) -> Estimate:
             shown = time.monotonic()
             print(f"{row.name}, {shots}-shot: {len(found)} characters, {torch.stack(found).mean():.4f} nats/dim",
                   flush=True)
-    values = torch.stack(found)
-    return Estimate(float(values.mean()), float(values.std() / len(values) ** 0.5), count)
+    return _mean(torch.stack(found), count)
 
 
 def record_nll(run, row, model: FewShotPixelCNN, shots: int) -> Record:
@@ -148,24 +166,32 @@ def record_nll(run, row, model: FewShotPixelCNN, shots: int) -> Record:
 def column_correlation(run, row, model: AttentionPixelCNN) -> Estimate:
     """How the column that is read goes with the column that is written (row A5): a mean over one drawing of each of
     `columns` test characters, with its error. -1 is a head that moves right to left while the image is written left to
-    right."""
+    right, and nan is what no drawing has ink enough for."""
     model.eval()
     found = []
     for x, support in test_tasks(run, row, 1, classes=run.settings.columns):
         reading = model.read(x[:1].to(run.device), support[:1].to(run.device))
-        found.append(correlation_of_columns(reading.weights[0].float().cpu(), x[0, 0]))
-    values = torch.stack([value for value in found if value.isfinite()]).double()
-    return Estimate(float(values.mean()), float(values.std() / max(1, len(values)) ** 0.5), len(values))
+        found.append(correlation_of_columns(reading.weights[0].cpu(), x[0, 0]))
+    values = torch.stack([value for value in found if value.isfinite()] or found[:1])
+    return _mean(values, int(values.isfinite().sum()))
+
+
+def columns_read(weights: Tensor) -> Tensor:
+    """weights (reads, heads, H, W, N, H, W) of one drawing -> the mean column that the last read looks at while each
+    pixel is written, over its heads and all of the support: (H, W), float64, 0 .. W - 1."""
+    seen = weights[-1].double().mean(0).sum((2, 3))  # (H, W, W)
+    return seen @ torch.arange(seen.shape[-1], dtype=seen.dtype)
 
 
 def correlation_of_columns(weights: Tensor, x: Tensor) -> Tensor:
-    """weights (reads, heads, H, W, N, H, W) of one drawing x (H, W) -> the correlation of the written and the mean read
-    column over the pixels with ink, of the last read, mean of its heads; nan where the drawing has too little ink."""
-    columns = torch.arange(x.shape[-1], dtype=weights.dtype)
-    read = (weights[-1].mean(0).sum((2, 3)) * columns).sum(-1)  # (H, W)
-    written = columns.expand_as(read)
-    ink = x > 0
-    return torch.corrcoef(torch.stack([written[ink], read[ink]]))[0, 1] if ink.sum() > 2 else read.new_tensor(torch.nan)
+    """weights (reads, heads, H, W, N, H, W) of one drawing x (H, W) -> the correlation of the written column and
+    `columns_read` over the pixels with ink. 0 where the head stays within a thousandth of a column, whatever its
+    rounding does; nan where the ink has fewer than three pixels or keeps to one column."""
+    read, ink = columns_read(weights), x > 0
+    written = torch.arange(x.shape[-1], dtype=read.dtype).expand_as(read)[ink]
+    if ink.sum() < 3 or not written.std() > 0:
+        return read.new_tensor(torch.nan)
+    return torch.corrcoef(torch.stack([written, read[ink]]))[0, 1] if read[ink].std() > 1e-3 else read.new_zeros(())
 
 
 def record_columns(run, row, model: AttentionPixelCNN) -> Record:
@@ -187,7 +213,11 @@ def accuracy(run, row, model: FewShotPixelCNN, shots: int, within: bool = False)
 
 def record_accuracy(run, row, model: FewShotPixelCNN, shots: int, within: bool = False) -> Record:
     """Measure the accuracy, or take what this folder has of it, and write its record."""
-    from oneshot_lib.experiments.hewitt import ACROSS, SHOTS, WITHIN
-
     return run.measured(row, SHOTS.format(shots, run.settings.ways), WITHIN if within else ACROSS,
                         lambda: accuracy(run, row, model, shots, within), unit="%")
+
+
+def _mean(values: Tensor, n: int) -> Estimate:
+    """Their mean with its error; the error of a single one is not known, nan."""
+    error = float(values.std() / len(values) ** 0.5) if len(values) > 1 else float("nan")
+    return Estimate(float(values.mean()), error, n)

@@ -30,9 +30,10 @@ class FewShotSettings(Settings):
     """How a few-shot model is trained and tested; the defaults are for one GPU.
 
     The network has `layers` gated layers of `channels`; attention reads the support after half of them. A step draws
-    |s| from `shots` with the weights `shares`, and `batch_groups` sets with `elements` targets each; with `mirror` the
-    target is the one support drawing, left and right exchanged. The test is over `supports` random support sets of each
-    test character, `targets` others each (or as many as there are). `columns` drawings tell how the attention moves.
+    |s| from `shots` with the weights `shares`, and `batch_groups` sets with `elements` targets each; meta, where a set
+    costs most, takes as many targets of fewer sets, `meta_elements` each. With `mirror` the target is the one support
+    drawing, left and right exchanged. The test is over `supports` random support sets of each test character, `targets`
+    others each (or as many as there are). `columns` drawings tell how the attention moves.
     """
 
     channels: int = 64
@@ -43,6 +44,7 @@ class FewShotSettings(Settings):
     meta_steps: int = 30_000
     batch_groups: int = 16
     elements: int = 4
+    meta_elements: int = 8
     shots: tuple[int, ...] = (1, 2, 4, 10)
     shares: tuple[float, ...] = (0.35, 0.3, 0.25, 0.1)
     mirror: bool = False
@@ -60,12 +62,19 @@ class FewShotSettings(Settings):
                              "numbers of at least 1")
         if self.mirror and (self.shots != (1,) or self.elements != 1):
             raise ValueError(f"shots is {self.shots} and elements {self.elements}; expected 1 and 1 with mirror")
+        if not self.mirror and (self.meta_elements < 1 or self.images_a_step() % self.meta_elements):
+            raise ValueError(f"meta_elements is {self.meta_elements}; expected a divisor of the {self.images_a_step()} "
+                             "targets of a step")
         for name in ("batch_groups", "elements", "supports", "targets", "columns"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
 
     def steps(self, row: FewShotRow) -> int:
         return getattr(self, row.steps_from)
+
+    def targets_of(self, row: FewShotRow) -> int:
+        """How many targets a support set serves in an update of this row."""
+        return self.meta_elements if row.network == "meta" and not self.mirror else self.elements
 
     def images_a_step(self) -> int:
         return self.batch_groups * self.elements

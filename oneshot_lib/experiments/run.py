@@ -90,6 +90,14 @@ class Run:
             self._floors[preprocessing, half] = binarisation_floor(self._half(preprocessing, half))
         return self._floors[preprocessing, half]
 
+    def _record_floor(self, preprocessing: str, metric: str, unit: str) -> float | None:
+        """The floor of a picture's NLL in the NLL's own unit: nats an image, or in nats/dim each pixel's share."""
+        if not self.experiment.pictures or "NLL" not in metric:
+            return None
+        half = "train" if metric.startswith("train") else "test"
+        floor = self.floor_of(preprocessing, half)
+        return round(floor / self._half(preprocessing, half)[0].size, 5) if unit == "nats/dim" else round(floor, 3)
+
     @property
     def floor(self) -> dict[str, float]:
         return {half: self.floor_of(self.experiment.preprocessing, half) for half in ("train", "test")}
@@ -192,7 +200,7 @@ class Run:
         return self._write(self._describe(row, metric, kind, value=_plain(value), error=_plain(error), **more))
 
     def _describe(self, row: Row, metric: str, kind: str, **more) -> Record:
-        e, half = self.experiment, "train" if metric.startswith("train") else "test"
+        e = self.experiment
         report = self.reports.get(row.key)
         reduction = e.reduction(row)
         products = [] if self.products == torch.float32 else [f"trained with large products in {self.products}"]
@@ -220,7 +228,7 @@ class Run:
                 "split": e.split,
                 "hash": self.images.hash,
             },
-            floor=round(self.floor_of(reduction, half), 3) if e.pictures and "NLL" in metric else None,
+            floor=self._record_floor(reduction, metric, more.get("unit", "nats")),
             title=e.title,
             notes="; ".join(said),
             command=self.command,
