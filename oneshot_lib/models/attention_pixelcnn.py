@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .few_shot import FewShotConfig, FewShotPixelCNN, check_size, check_support
+from .few_shot import FewShotConfig, FewShotPixelCNN, check_draws, check_size, check_support
 from .pixelcnn import GatedPixelCNN, PixelCNNConfig, check_images
 from .set_encoders import channels_last, single
 
@@ -49,11 +49,13 @@ class AttentionConfig(FewShotConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        object.__setattr__(self, "reads", tuple(self.reads))
+        if isinstance(self.reads, list):
+            object.__setattr__(self, "reads", tuple(self.reads))
         for name in ("heads", "key", "encoder_channels", "encoder_layers"):
             check_size(name, getattr(self, name))
-        if not self.reads or any(read not in range(1, self.layers) for read in self.reads):
-            raise ValueError(f"reads is {self.reads}; expected gated layers from 1 to {self.layers - 1}")
+        reads = self.reads if isinstance(self.reads, tuple) else ()
+        if not reads or len(set(reads)) < len(reads) or any(read not in range(1, self.layers) for read in reads):
+            raise ValueError(f"reads is {self.reads}; expected different gated layers from 1 to {self.layers - 1}")
 
 
 class Memory(NamedTuple):
@@ -183,6 +185,7 @@ class AttentionPixelCNN(FewShotPixelCNN):
     def sample(self, support: Tensor, each: int = 1, generator: torch.Generator | None = None,
                noise: Tensor | None = None) -> Tensor:
         """As `FewShotPixelCNN.sample`."""
+        check_draws(support, each, noise)
         n = len(support) * each
         return self.pixelcnn.sample(tuple(support.shape[-2:]), n, y=self.memory(support), generator=generator,
                                     noise=noise)

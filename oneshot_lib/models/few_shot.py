@@ -9,7 +9,8 @@ References:
 The models differ in what they make of the support set s = {s_1, ..., s_N}:
 
     unconditional   nothing: the mark that the others must beat
-    conditional     f(s) = mean_n f(s_n), one code for all the support and all the pixels, in every gate
+    conditional     f(s), of the mean of the elements' features: one code for all the support and all the pixels, in
+                    every gate
     attention       f_i(s) read from the support by attention, anew at every pixel (`attention_pixelcnn`)
     meta            nothing, but the weights have made a gradient step on s (`meta_pixelcnn`)
 
@@ -109,7 +110,11 @@ class FewShotPixelCNN(nn.Module):
 
     @torch.no_grad()
     def class_log_scores(self, support: Tensor, query: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """log p(x_q | D_k): support (K, N, 1, H, W), query (Q, 1, H, W) -> (Q, K), nats. Nothing is drawn."""
+        """log p(x_q | D_k): support (K, N, 1, H, W), query (Q, 1, H, W) -> (Q, K), nats. Nothing is drawn.
+
+        Raises ValueError on shapes that do not fit.
+        """
+        check_support(query, support, pairs=True)
         return torch.stack([self.log_prob(query, each[None]) for each in support], 1)
 
 
@@ -129,6 +134,7 @@ class UnconditionalPixelCNN(FewShotPixelCNN):
     def sample(self, support: Tensor, each: int = 1, generator: torch.Generator | None = None,
                noise: Tensor | None = None) -> Tensor:
         """As `FewShotPixelCNN.sample`; of the support, only how many sets there are."""
+        check_draws(support, each, noise)
         return self.pixelcnn.sample(tuple(support.shape[-2:]), len(support) * each, generator=generator, noise=noise)
 
 
@@ -151,8 +157,12 @@ class ConditionalPixelCNN(FewShotPixelCNN):
         self.to(memory_format=torch.channels_last)
 
     def support_code(self, support: Tensor) -> Tensor:
-        """h = f(s): (G, N, 1, H, W) -> (G, code). It does not change when the support is permuted."""
-        features = self.encoder(channels_last(support.flatten(0, 1)))  # (G N, F)
+        """h = f(s): (G, N, 1, H, W) -> (G, code). It does not change when the support is permuted.
+        Raises ValueError on images of a size that leaves another number of features."""
+        features = self.encoder(channels_last(support.flatten(0, 1) / (self.config.levels - 1)))  # (G N, F)
+        if features.shape[1] != self.code[0].in_features:
+            found, side = "x".join(str(size) for size in support.shape[-2:]), self.image_size
+            raise ValueError(f"support has images of {found}; expected the model's {side}x{side}")
         return self.code(features.unflatten(0, support.shape[:2]).mean(1))
 
     def condition(self, support: Tensor) -> Tensor:
@@ -170,21 +180,34 @@ class ConditionalPixelCNN(FewShotPixelCNN):
     def sample(self, support: Tensor, each: int = 1, generator: torch.Generator | None = None,
                noise: Tensor | None = None) -> Tensor:
         """As `FewShotPixelCNN.sample`."""
+        check_draws(support, each, noise)
         y = self.condition(support).repeat_interleave(each, 0)
         return self.pixelcnn.sample(tuple(support.shape[-2:]), y=y, generator=generator, noise=noise)
 
     @torch.no_grad()
     def class_log_scores(self, support: Tensor, query: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """log p(x_q | D_k): (Q, K), nats; what the images and the codes have apart is computed once for each."""
+        check_support(query, support, pairs=True)
         return pair_log_likelihood(self.pixelcnn, query, self.condition(support))
 
 
-def check_support(x: Tensor, support: Tensor) -> None:
-    """Raises ValueError unless x is (G r, 1, H, W) and support (G, N, 1, H, W) with N of at least 1."""
-    if support.dim() != 5 or not support.shape[1] or not len(support) or len(x) % len(support) \
-            or support.shape[2:] != x.shape[1:]:
+def check_support(x: Tensor, support: Tensor, pairs: bool = False) -> None:
+    """Raises ValueError unless x is (G r, 1, H, W) and support (G, N, 1, H, W) with N of at least 1; of `pairs`, x may
+    be any number."""
+    if support.dim() != 5 or not support.shape[1] or not len(support) or (len(x) % len(support) and not pairs) \
+            or support.shape[2] != 1 or support.shape[2:] != x.shape[1:]:
         raise ValueError(f"support has shape {tuple(support.shape)} and x {tuple(x.shape)}; expected (G, N, 1, H, W) "
-                         "with at least one image each, and (G r, 1, H, W)")
+                         f"with at least one image each, and ({'Q' if pairs else 'G r'}, 1, H, W)")
+
+
+def check_draws(support: Tensor, each: int, noise: Tensor | None) -> None:
+    """Raises ValueError unless support is (G, N, 1, H, W), G and N at least 1, and noise (G each, H, W) if given."""
+    check_size("each", each)
+    if support.dim() != 5 or not support.shape[:2].numel() or support.shape[2] != 1:
+        raise ValueError(f"support has shape {tuple(support.shape)}; expected (G, N, 1, H, W), G and N at least 1")
+    expected = (len(support) * each, *support.shape[-2:])
+    if noise is not None and noise.shape != expected:
+        raise ValueError(f"noise has shape {tuple(noise.shape)}; expected {expected}")
 
 
 def check_size(name: str, value: int, least: int = 1) -> None:

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from .few_shot import FewShotConfig, FewShotPixelCNN, check_size
+from .few_shot import FewShotConfig, FewShotPixelCNN, check_draws, check_size, check_support
 from .pixelcnn import GatedPixelCNN, pixel_log_prob
 from .set_encoders import channels_last, single
 
@@ -97,10 +97,10 @@ class MetaPixelCNN(FewShotPixelCNN):
         if support.dim() != 4 or not len(support) or support.shape[1] != 1:
             raise ValueError(f"support has shape {tuple(support.shape)}; expected (N, 1, H, W), N at least 1")
         steps = self.config.inner_steps if steps is None else steps
-        if steps < 0:
-            raise ValueError(f"steps is {steps}; expected at least 0")
+        check_size("steps", steps, 0)
         rate = self.inner_rate if rate is None else rate
         weights = dict(self.pixelcnn.named_parameters())
+        create_graph = create_graph and torch.is_grad_enabled()
         if not create_graph:
             weights = {name: value.detach() for name, value in weights.items()}
         for _ in range(steps):
@@ -116,6 +116,7 @@ class MetaPixelCNN(FewShotPixelCNN):
 
     def logits(self, x: Tensor, support: Tensor) -> Tensor:
         """(G r, levels, H, W), each set's r images under its own theta'."""
+        check_support(x, support)
         graph = torch.is_grad_enabled()
         return torch.cat([functional_call(self.pixelcnn, self.adapted(each, create_graph=graph), (part,))
                           for each, part in zip(support, x.split(len(x) // len(support)), strict=True)])
@@ -124,6 +125,7 @@ class MetaPixelCNN(FewShotPixelCNN):
     def sample(self, support: Tensor, each: int = 1, generator: torch.Generator | None = None,
                noise: Tensor | None = None, rate: float | None = None, steps: int | None = None) -> Tensor:
         """As `FewShotPixelCNN.sample`; `rate` and `steps` replace those of the inner loop."""
+        check_draws(support, each, noise)
         sets = []
         for k, elements in enumerate(support):
             network = self.network(elements, rate, steps)
@@ -140,5 +142,6 @@ class MetaPixelCNN(FewShotPixelCNN):
     @torch.no_grad()
     def class_log_scores(self, support: Tensor, query: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """log p(x_q | D_k): (Q, K), nats."""
+        check_support(query, support, pairs=True)
         query = channels_last(query)
         return torch.stack([pixel_log_prob(self.network(elements).logits(query), query) for elements in support], 1)

@@ -8,8 +8,12 @@ from torch import nn
 
 from oneshot_lib import benchmarks_sampling
 from oneshot_lib.models import cached_sampling
-from oneshot_lib.models.cached_sampling import LayerCache, inverse_cdf, sample_cached, sample_naive
-from oneshot_lib.models.pixelcnn import GatedPixelCNN, PixelCNNConfig
+from oneshot_lib.models.attention_pixelcnn import AttentionConfig, AttentionPixelCNN
+from oneshot_lib.models.cached_sampling import inverse_cdf, pixel_order, sample_cached, sample_naive, vertical_leads
+from oneshot_lib.models.few_shot import ConditionalConfig, ConditionalPixelCNN
+from oneshot_lib.models.meta_pixelcnn import MetaConfig, MetaPixelCNN
+from oneshot_lib.models.pixelcnn import GatedPixelCNN, PixelCNN, PixelCNNConfig
+from oneshot_lib.models.sampling_caches import AttentionCache, Diagonals, GatedCache, Page, Rows, cache_of
 
 SIZE = (6, 7)
 SETTINGS = ("levels", "layers", "kernel", "first_kernel", "condition_channels")
@@ -17,15 +21,27 @@ CASES = [dict(zip(SETTINGS, case, strict=True)) for case in (
     (2, 1, 3, 3, 0), (2, 2, 3, 3, 0), (2, 3, 3, 3, 0), (2, 1, 3, 5, 2), (2, 2, 3, 7, 0), (2, 2, 5, 3, 3),
     (2, 3, 7, 5, 2), (4, 1, 3, 3, 0), (4, 2, 3, 3, 2), (4, 3, 5, 7, 1), (256, 2, 3, 3, 0), (256, 2, 3, 5, 3),
 )]
+ORDERS = {"diagonals": lambda size, leads: Diagonals(*size, leads[0] + 1, leads[1]),
+          "rows": lambda size, leads: Rows(*size)}
 every_case = pytest.mark.parametrize("settings", CASES, ids=lambda c: "-".join(map(str, c.values())))
 
 
-def network(seed=0, **settings):
+@pytest.fixture(params=ORDERS)
+def each_order(request, monkeypatch):
+    """Both ways of taking the pixels, whichever would be chosen."""
+    monkeypatch.setattr(cached_sampling, "pixel_order", ORDERS[request.param])
+    return request.param
+
+
+def network(seed=0, kind=GatedPixelCNN, **settings):
     torch.manual_seed(seed)
-    model = GatedPixelCNN(PixelCNNConfig(**{"channels": 5} | settings)).double()
-    for parameter in model.parameters():
+    return lively(kind(PixelCNNConfig(**{"channels": 5} | settings)))
+
+
+def lively(model):
+    for parameter in model.double().parameters():
         nn.init.normal_(parameter, std=0.6)
-    return model
+    return model.eval()
 
 
 def inputs(model, n=3, size=SIZE, seed=1):
@@ -39,7 +55,7 @@ def inputs(model, n=3, size=SIZE, seed=1):
 
 
 @every_case
-def test_cached_sampling_is_naive_sampling_draw_for_draw(settings):
+def test_cached_sampling_is_naive_sampling_draw_for_draw(settings, each_order):
     model = network(**settings)
     noise, y = inputs(model)
     drawn = model.sample(SIZE, y=y, noise=noise)
@@ -48,11 +64,104 @@ def test_cached_sampling_is_naive_sampling_draw_for_draw(settings):
     assert len(drawn.unique()) >= min(model.config.levels, 4)  # and not for want of variety
 
 
-@pytest.mark.parametrize("n, size", [(1, (1, 1)), (1, (5, 1)), (2, (1, 6)), (5, (3, 9)), (70, (2, 2))])
-def test_on_images_of_any_size(n, size):
-    model = network(layers=3)
+@pytest.mark.parametrize("kind", [GatedPixelCNN, PixelCNN])
+@pytest.mark.parametrize("n, size", [(1, (1, 1)), (1, (5, 1)), (2, (1, 6)), (5, (3, 9)), (1, (4, 5)), (70, (2, 2))])
+def test_on_images_of_any_size(n, size, kind, each_order):
+    model = network(kind=kind, layers=3)
     noise, y = inputs(model, n, size)
     assert torch.equal(model.sample(size, noise=noise), sample_naive(model, noise, y))
+
+
+@pytest.mark.parametrize("levels", [2, 256])
+def test_with_one_condition_for_the_whole_page(levels, each_order):
+    model = network(levels=levels, layers=3, condition_channels=2)
+    noise, y = inputs(model)
+    y = y[:, :, :1, :1]
+    assert torch.equal(model.sample(SIZE, y=y, noise=noise), sample_naive(model, noise, y))
+    assert torch.equal(model.sample(SIZE, y=y, noise=noise), model.sample(SIZE, y=y.expand(-1, -1, *SIZE), noise=noise))
+
+
+@pytest.mark.parametrize("settings", [{}, {"layers": 1}, {"levels": 4, "layers": 4}, {"kernel": 5, "first_kernel": 7}],
+                         ids=str)
+def test_the_stack_with_the_blind_spot(settings, each_order):
+    model = network(kind=PixelCNN, **settings)
+    noise, _ = inputs(model)
+    assert torch.equal(model.sample(SIZE, noise=noise), sample_naive(model, noise))
+
+
+def attentive(**settings):
+    torch.manual_seed(0)
+    small = {"image_size": 6, "channels": 5, "layers": 3, "first_kernel": 3, "reads": (1,), "key": 4,
+             "encoder_channels": 3, "encoder_layers": 1}
+    return lively(AttentionPixelCNN(AttentionConfig(**small | settings)))
+
+
+def sets(levels=2, n=2, each=2, size=(6, 6)):
+    """Two support sets of n drawings, and noise for `each` draws of each."""
+    generator = torch.Generator().manual_seed(3)
+    return (torch.randint(0, levels, (2, n, 1, *size), generator=generator).double(),
+            torch.rand(2 * each, *size, generator=generator, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("settings", [{}, {"reads": (1, 2), "heads": 2}, {"levels": 4}], ids=str)
+@pytest.mark.parametrize("each", [1, 3])
+def test_a_stack_that_reads_its_support(settings, each, each_order, monkeypatch):
+    model = attentive(**settings)
+    support, noise = sets(model.config.levels, each=each)
+    expected = sample_naive(model.pixelcnn, noise, model.memory(support))
+    assert torch.equal(model.sample(support, each, noise=noise), expected)
+    monkeypatch.setattr(AttentionCache, "_read", lambda cache, line, h: h)
+    assert not torch.equal(model.sample(support, each, noise=noise), expected)
+
+
+def test_each_image_reads_its_own_support(monkeypatch):
+    model = attentive()
+    support, noise = sets(each=3)
+    apart = [model.sample(s[None], 3, noise=u) for s, u in zip(support, noise.split(3), strict=True)]
+    assert torch.equal(model.sample(support, 3, noise=noise), torch.cat(apart))
+    assert not torch.equal(model.sample(support.flip(0), 3, noise=noise), torch.cat(apart))
+
+
+@pytest.mark.parametrize("code_map", [0, 2])
+def test_the_few_shot_models_draw_through_it(code_map):
+    support, noise = sets(size=(26, 26), each=1)
+    torch.manual_seed(0)
+    config = ConditionalConfig(channels=3, layers=2, first_kernel=3, code=4, code_map=code_map, encoder_channels=2)
+    model = lively(ConditionalPixelCNN(config))
+    expected = sample_naive(model.pixelcnn, noise, model.condition(support))
+    assert torch.equal(model.sample(support, noise=noise), expected)
+
+
+def test_the_adapted_network_draws_with_its_own_weights():
+    torch.manual_seed(0)
+    model = lively(MetaPixelCNN(MetaConfig(image_size=6, channels=4, layers=2, first_kernel=3, inner_channels=3)))
+    support, noise = sets()
+    expected = [sample_naive(model.network(s), u) for s, u in zip(support, noise.split(2), strict=True)]
+    assert torch.equal(model.sample(support, 2, noise=noise), torch.cat(expected))
+
+
+def test_a_pixel_is_not_written_before_what_it_depends_on():
+    for settings in CASES:
+        layers = list(network(**settings).layers)
+        leads = vertical_leads(layers)
+        assert leads[0] == sum(layer.reach for layer in layers) and leads[-1] == 0
+        order = Diagonals(9, 7, leads[0] + 1, leads[1])
+        step = {(line.row + k * line.down, line.column + k * line.right): t
+                for t, line in order.lines.items() for k in range(line.count)}
+        assert len(step) == 63
+        for (i, j), t in step.items():
+            assert all(step[a, b] < t for a in range(i) for b in range(min(7, j + leads[0] + 1)))
+            assert all(step[i, b] < t for b in range(j))
+
+
+def test_diagonals_where_they_save_steps():
+    assert isinstance(pixel_order((28, 28), [2, 1, 0]), Diagonals)
+    assert isinstance(pixel_order((26, 26), [10, *range(7, -1, -1)]), Rows)
+
+
+def test_a_layer_of_another_kind_is_named():
+    with pytest.raises(TypeError, match="layer is a Linear"):
+        cache_of(nn.Linear(2, 2))
 
 
 def test_a_second_call_knows_nothing_of_the_first():
@@ -63,44 +172,59 @@ def test_a_second_call_knows_nothing_of_the_first():
     assert torch.equal(model.sample(SIZE, noise=noise), first)
 
 
-store, row, pixel, image_row = LayerCache.store, LayerCache.row, LayerCache.pixel, LayerCache.image_row
+store, step, around = Page.store, GatedCache.step, Page.around
 
 
-def a_row_too_low(cache, i, values):
-    if i + cache.margin + 1 < len(cache.v):
-        store(cache, i + 1, values)
+def a_row_too_low(page, line, values):
+    if line.row + line.count + page.above < len(page.cells):
+        store(page, line._replace(row=line.row + 1), values)
 
 
-def a_row_behind(cache, i):
-    row(cache, max(i - 1, 0))
+def a_column_behind(page, line, *box):
+    return around(page, line._replace(column=line.column - 1) if box and line.column else line, *box)
 
 
-def a_column_behind(cache, j):
-    pixel(cache, max(j - 1, 0))
+def no_vertical_stack(cache, t, v, h):
+    v, h = step(cache, t, v, h)
+    return None if v is None else 0 * v, h
 
 
-def kept_from_the_row_before(cache, i):
-    if i % 2 == 0:
-        row(cache, i)
+def margin_not_zero(cache, t, v, h):
+    cache.v.cells[:, :, :cache.v.left] = 3.0
+    return step(cache, t, v, h)
 
 
-def margin_not_zero(cache, j):
-    cache.h[:, :cache.margin] = 3.0
-    pixel(cache, j)
+def a_slope_too_small(size, leads):
+    return Diagonals(*size, leads[0], leads[1])
 
 
-FAULTS = [("store", a_row_too_low), ("row", a_row_behind), ("pixel", a_column_behind),
-          ("row", kept_from_the_row_before), ("pixel", margin_not_zero)]
+def not_far_enough_ahead(size, leads):
+    order = Diagonals(*size, leads[0] + 1, leads[1])
+    order.vertical = lambda t, lead: order.lines.get(t + max(0, lead - 1))
+    return order
+
+
+FAULTS = [(Page, "store", a_row_too_low), (Page, "around", a_column_behind), (GatedCache, "step", no_vertical_stack),
+          (GatedCache, "step", margin_not_zero), (cached_sampling, "pixel_order", a_slope_too_small),
+          (cached_sampling, "pixel_order", not_far_enough_ahead)]
 
 
 @pytest.mark.parametrize("settings", [{}, {"layers": 3}, {"levels": 4, "condition_channels": 2}],
                          ids=["two layers", "three", "conditional"])
-@pytest.mark.parametrize("method, fault", FAULTS, ids=[fault.__name__ for _, fault in FAULTS])
-def test_a_wrong_cache_is_caught(monkeypatch, method, fault, settings):
+@pytest.mark.parametrize("place, name, fault", FAULTS, ids=[fault.__name__ for *_, fault in FAULTS])
+def test_a_wrong_cache_is_caught(monkeypatch, place, name, fault, settings):
     model = network(**settings)
-    noise, y = inputs(model, n=8)
-    monkeypatch.setattr(LayerCache, method, fault)
+    noise, y = inputs(model, n=64)
+    monkeypatch.setattr(cached_sampling, "pixel_order", ORDERS["diagonals"])
+    monkeypatch.setattr(place, name, fault)
     assert not torch.equal(sample_cached(model, noise, y), sample_naive(model, noise, y))
+
+
+def test_a_slope_too_small_is_caught_with_the_blind_spot(monkeypatch):
+    model = network(kind=PixelCNN, layers=3)
+    noise, _ = inputs(model, n=64)
+    monkeypatch.setattr(cached_sampling, "pixel_order", a_slope_too_small)
+    assert not torch.equal(sample_cached(model, noise), sample_naive(model, noise))
 
 
 # --- and both follow the model ----------------------------------------------------------------------------------------
@@ -156,12 +280,13 @@ def test_autocast_changes_nothing():
 
 def test_the_number_of_threads_is_what_it_was(monkeypatch):
     before, seen = torch.get_num_threads(), []
-    monkeypatch.setattr(cached_sampling.LayerCache, "pixel", lambda cache, j: seen.append(torch.get_num_threads()))
+    monkeypatch.setattr(GatedCache, "step", lambda cache, *args: (
+        seen.append(torch.get_num_threads()), step(cache, *args))[1])
     try:
         torch.set_num_threads(2)
         network().sample(SIZE, 2)
         assert torch.get_num_threads() == 2 and set(seen) == {1}
-        monkeypatch.setattr(cached_sampling.LayerCache, "pixel", lambda cache, j: 1 / 0)
+        monkeypatch.setattr(GatedCache, "step", lambda cache, *args: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             network().sample(SIZE, 2)
         assert torch.get_num_threads() == 2
@@ -182,6 +307,7 @@ def test_on_a_gpu(settings):
 def test_the_benchmark_says_what_it_measures(monkeypatch):
     monkeypatch.setattr(benchmarks_sampling, "IMAGES", {1: 3.0})
     monkeypatch.setattr(benchmarks_sampling, "SIZE", (3, 3))
+    monkeypatch.setattr(benchmarks_sampling, "FEW_SHOT", {})
     (entry,) = benchmarks_sampling.sampling_benchmarks(seconds=0.0)
     assert entry["ratio"] == entry["value"] / entry["reference"] and entry["target"] == 3.0
     assert entry["name"].startswith("cached sampling, 1 image")
@@ -196,6 +322,7 @@ def test_the_benchmark_says_what_it_measures(monkeypatch):
     ({}, {"n": 2, "noise": torch.rand(3, *SIZE)}, "noise has shape"),
     ({}, {"noise": torch.rand(3, 2, 2)}, "noise has shape"),
     ({}, {"y": torch.rand(2, 1, *SIZE)}, "without a condition"),
+    ({"kind": PixelCNN}, {}, "n is None"), ({"kind": PixelCNN}, {"noise": torch.rand(3, 2, 2)}, "noise has shape"),
     ({"condition_channels": 2}, {"n": 2}, "y has shape"),
     ({"condition_channels": 2}, {"y": torch.rand(2, 2, 5, 5)}, "y has shape"),
     ({"condition_channels": 2}, {"n": 3, "y": torch.rand(2, 2, *SIZE)}, "y has shape"),

@@ -8,7 +8,16 @@ import torch.nn.functional as F
 from torch import nn
 
 from oneshot_lib.models import pixelcnn
-from oneshot_lib.models.pixelcnn import GatedLayer, GatedPixelCNN, MaskedConv2d, PixelCNNConfig, gate, pixel_log_prob
+from oneshot_lib.models.pixelcnn import (
+    GatedLayer,
+    GatedPixelCNN,
+    MaskedConv2d,
+    PixelCNN,
+    PixelCNNConfig,
+    gate,
+    pair_log_likelihood,
+    pixel_log_prob,
+)
 
 STACKS = [(1, 3, 3), (1, 5, 3), (2, 3, 3), (3, 3, 3), (2, 3, 5), (2, 7, 3)]  # layers, first_kernel, kernel
 every_stack = pytest.mark.parametrize("layers, first_kernel, kernel", STACKS)
@@ -113,6 +122,50 @@ def test_a_mask_leaves_the_weight_itself_alone():
     assert torch.equal(layer.weight.grad != 0, layer.mask.bool().expand_as(layer.weight))
 
 
+def one_stack(positive=False, **settings):
+    """The first PixelCNN; with positive weights nothing cancels and every ReLU is open."""
+    torch.manual_seed(0)
+    model = PixelCNN(PixelCNNConfig(**{"channels": 4} | settings)).double()
+    for parameter in model.parameters():
+        nn.init.uniform_(parameter, 0.1, 0.5) if positive else nn.init.normal_(parameter, std=0.6)
+    return model
+
+
+def reached(layers, first_kernel, kernel, height=7, width=8):
+    """(H, W, H, W): where masked kernels lead, one after the other, on a page of this size."""
+    def steps(kernel, own):
+        i, j, k, m = torch.meshgrid(*(torch.arange(side) for side in (height, width) * 2), indexing="ij")
+        near = ((i - k).abs() <= kernel // 2) & ((j - m).abs() <= kernel // 2)
+        return (near & ((k < i) | ((k == i) & (m < j + own)))).flatten(0, 1).flatten(1).double()
+
+    paths = steps(first_kernel, 0)
+    for _ in range(layers - 1):
+        paths = steps(kernel, 1) @ paths
+    return (paths > 0).view(height, width, height, width)
+
+
+@every_stack
+def test_one_stack_sees_what_its_kernels_reach_and_has_a_blind_spot(layers, first_kernel, kernel):
+    settings = {"layers": layers, "first_kernel": first_kernel, "kernel": kernel}
+    found, expected = seen(one_stack(positive=True, **settings).logits), reached(**settings)
+    assert torch.equal(found, expected)
+    allowed = earlier(first_kernel // 2 + (layers - 1) * (kernel // 2))
+    blind = allowed & ~expected
+    assert not (expected & ~allowed).any() and blind.any() == (layers > 1)
+    j, m = torch.arange(8).view(1, 8, 1, 1), torch.arange(8)
+    assert not (blind & (m <= j)).any()  # it lies above and to the right
+    assert not (seen(one_stack(**settings).logits) & ~expected).any()  # with weights of either sign too
+
+
+def test_one_stack_with_mask_b_first_is_caught():
+    model, itself = one_stack(positive=True), torch.eye(7 * 8, dtype=torch.bool).view(7, 8, 7, 8)
+    model.first.mask[..., 1, 1] = 1  # the fault
+    assert (seen(model.logits) & itself).sum() == 7 * 8
+    model = one_stack()
+    model.first.mask[..., 1, 1] = 1
+    assert (total_probability(model, 2, 2) - 1).abs() > 1e-3
+
+
 # --- probabilities ----------------------------------------------------------------------------------------------------
 
 
@@ -123,7 +176,7 @@ def canvases(levels, height, width):
 
 def total_probability(model, height, width, y=None):
     x = canvases(model.config.levels, height, width)
-    return model.log_prob(x, None if y is None else y.expand(len(x), -1, -1, -1)).exp().sum()
+    return model.log_prob(*(x,) if y is None else (x, y.expand(len(x), -1, -1, -1))).exp().sum()
 
 
 @pytest.mark.parametrize("levels, height, width", [(2, 2, 2), (2, 2, 3), (2, 3, 3), (3, 2, 2), (4, 2, 2), (16, 1, 2)])
@@ -138,6 +191,48 @@ def test_given_a_condition_they_sum_to_one_too():
     torch.testing.assert_close(total, torch.ones_like(total))
 
 
+@pytest.mark.parametrize("levels, height, width", [(2, 2, 2), (2, 1, 3), (4, 2, 2), (4, 1, 3)])
+def test_those_of_one_stack_do_too(levels, height, width):
+    total = total_probability(one_stack(levels=levels), height, width)
+    torch.testing.assert_close(total, torch.ones_like(total))
+
+
+@pytest.mark.parametrize("build", [network, one_stack])
+def test_of_256_levels_every_pixel_has_a_distribution(build):
+    model = build(levels=256)
+    x = torch.randint(256, (2, 1, 5, 6), generator=torch.Generator().manual_seed(0)).double()
+    log_p = model.logits(x).log_softmax(1)
+    torch.testing.assert_close(log_p.exp().sum(1), torch.ones(2, 5, 6).double())
+    torch.testing.assert_close(log_p.gather(1, x.long()).flatten(1).sum(1), model.log_prob(x))
+
+
+def test_samples_of_256_levels_are_whole_levels():
+    x = network(levels=256).sample((5, 6), 4, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(x, x.round()) and x.min() >= 0 and x.max() <= 255 and len(x.unique()) > 20
+
+
+# --- conditions -------------------------------------------------------------------------------------------------------
+
+
+@every_stack
+def test_a_code_is_a_page_of_the_same_everywhere(layers, first_kernel, kernel):
+    model = network(layers=layers, first_kernel=first_kernel, kernel=kernel, condition_channels=3)
+    x, y = torch.rand(2, 1, 7, 8).double(), torch.randn(2, 3, 1, 1).double()
+    page = y.expand(-1, -1, 7, 8)
+    torch.testing.assert_close(model.logits(x, y), model.logits(x, page), rtol=1e-10, atol=1e-10)
+    assert (model.logits(x, page * torch.linspace(0, 1, 8).double()) - model.logits(x, y)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("page", [(1, 1), (5, 6)])
+@pytest.mark.parametrize("layers, levels, batch", [(1, 2, 64), (3, 2, 4), (3, 4, 1)])
+def test_pairs_are_scored_as_one_by_one(page, layers, levels, batch):
+    model, y = network(layers=layers, levels=levels, condition_channels=2), torch.randn(3, 2, *page).double()
+    x = torch.randint(levels, (5, 1, 5, 6)).double()
+    each = torch.stack([torch.cat([model.log_prob(image[None], given[None]) for given in y]) for image in x])
+    torch.testing.assert_close(pair_log_likelihood(model, x, y, batch=batch), each, rtol=1e-10, atol=1e-10)
+    assert (pair_log_likelihood(model, x, y.flip(0)) - each).abs().max() > 1e-3  # the fault: another class's column
+
+
 def test_two_levels_by_softplus_agree_with_the_general_way():
     logits, x = torch.randn(5, 2, 3, 4).double(), torch.bernoulli(torch.full((5, 1, 3, 4), 0.5)).double()
     expected = logits.log_softmax(1).gather(1, x.long()).flatten(1).sum(1)
@@ -150,6 +245,14 @@ def test_the_gate_is_tanh_times_sigmoid():
 
 
 # --- gradients --------------------------------------------------------------------------------------------------------
+
+
+def test_every_parameter_of_one_stack_gets_a_gradient_where_its_mask_is():
+    model = one_stack(positive=True, layers=3)
+    model.log_prob(torch.rand(2, 1, 8, 8).round().double()).sum().backward()
+    assert all(p.grad.abs().max() > 0 for p in model.parameters())
+    for layer in (model.first, *model.layers):
+        assert torch.equal(layer.weight.grad != 0, layer.mask.bool().expand_as(layer.weight))
 
 
 @every_stack
@@ -214,7 +317,9 @@ def test_shapes_that_do_not_fit_are_named():
     plain, conditional = GatedPixelCNN(PixelCNNConfig(channels=2)), GatedPixelCNN(PixelCNNConfig(channels=2,
                                                                                                 condition_channels=3))
     x = torch.zeros(2, 1, 4, 4)
-    for call in (lambda: plain.logits(x[0]), lambda: plain.log_prob(torch.zeros(2, 3, 4, 4))):
+    one = PixelCNN(PixelCNNConfig(channels=2))
+    for call in (lambda: plain.logits(x[0]), lambda: plain.log_prob(torch.zeros(2, 3, 4, 4)),
+                 lambda: one.logits(x[0]), lambda: one.log_prob(torch.zeros(2, 3, 4, 4))):
         with pytest.raises(ValueError, match="x has shape"):
             call()
     with pytest.raises(ValueError, match="without a condition"):
@@ -222,6 +327,8 @@ def test_shapes_that_do_not_fit_are_named():
     for y in (None, torch.zeros(2, 2, 4, 4), torch.zeros(1, 3, 4, 4), torch.zeros(2, 3, 4, 5)):
         with pytest.raises(ValueError, match="y has shape"):
             conditional.logits(x, y)
+    with pytest.raises(ValueError, match="condition_channels is 3; expected 0"):
+        PixelCNN(PixelCNNConfig(condition_channels=3))
     with pytest.raises(ValueError, match="mask is 'C'"):
         MaskedConv2d("C", 1, 1, 3)
 
