@@ -19,17 +19,18 @@ PACKAGE = Path(__file__).resolve().parent
 PRESETS = ("quick", "laptop", "full")
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 DATA_KEYS = ("name", "preprocessing", "split", "hash")
+DIGITS = {"nats": 2, "nats/dim": 4, "%": 1, "": 3}  # of a value, by its unit; a correlation has none
 UPPER_BOUNDS = ("bound", "running bound", "iw")  # kinds whose value bounds an NLL from above
 
 
 @dataclass(frozen=True)
 class Record:
-    """One number. An NLL is positive, in nats, and where `kind` is "bound" or "iw" (`k` importance samples)
-    the truth lies below it. An accuracy is in %, and larger is better. `value` is None where the run failed, and
-    `notes` says how.
+    """One number. An NLL is positive, in nats, or nats/dim where each pixel has its share, and where `kind` is "bound"
+    or "iw" (`k` importance samples) the truth lies below it. An accuracy is in %, and larger is better. A correlation
+    has the unit "". `value` is None where the run failed, and `notes` says how.
 
     `error` is the standard error over `n` draws, `floor` the part of an NLL that no model of binarised grey
-    pixels can get below (nats), `weights` the SHA-256 of the weights file, `series` the numbers behind a
+    pixels can get below (in the NLL's unit), `weights` the SHA-256 of the weights file, `series` the numbers behind a
     curve, heights or [x, y] pairs. Raises ValueError on a preset or a data description of another form.
     """
 
@@ -95,7 +96,7 @@ class Record:
         """The value with its error, to the digits that the error leaves standing: "≤ 97.31 ± 0.12", "95.1 ± 0.6 %"."""
         if self.value is None:
             return "failed"
-        digits = 1 if self.unit == "%" else 2
+        digits = DIGITS.get(self.unit, 2)
         text = f"{self.value:.{digits}f}" + ("" if self.error is None else f" ± {self.error:.{digits}f}")
         return self._marked(text)
 
@@ -105,7 +106,12 @@ class Record:
 
     def _marked(self, text: str) -> str:
         """With the sign of a bound before it and, where it is not nats, the unit behind."""
-        return ("≤ " if self.kind in UPPER_BOUNDS else "") + text + (" %" if self.unit == "%" else "")
+        unit = f" {self.unit}" if self.unit in ("%", "nats/dim") else ""
+        return ("≤ " if self.kind in UPPER_BOUNDS else "") + text + unit
+
+    def shown_floor(self) -> str:
+        """The floor to the digits of its unit, "44.3" nats or "0.0651" nats/dim; nothing where there is none."""
+        return "" if self.floor is None else f"{self.floor:.{4 if self.unit == 'nats/dim' else 1}f}"
 
     def to_json(self) -> dict:
         return {"id": self.id, **asdict(self)}
@@ -142,11 +148,11 @@ def read_records(folder: Path) -> list[Record]:
 
 def _order(record: Record) -> tuple:
     def natural(text: str) -> list:
-        return [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", text.lower())]
+        return [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", text)]
 
     r, tables_first = record, not record.item.startswith("table")
-    order = (r.paper, tables_first, natural(r.item), r.data["name"], natural(r.row), r.metric != "test NLL")
-    return *order, r.metric, r.kind, PRESETS.index(r.preset), r.seed
+    order = (r.paper, tables_first, natural(r.item.lower()), r.data["name"], natural(r.row.lower()))
+    return *order, r.metric != "test NLL", natural(r.metric), r.kind, PRESETS.index(r.preset), r.seed
 
 
 def checkout() -> Path | None:
@@ -220,7 +226,7 @@ def table(records: Iterable[tuple[str, Record]]) -> list[dict]:
                 "unit": r.unit,
                 "paper_value": "",
                 "data": f"{r.data['name']} {r.data['preprocessing']}",
-                "floor": "" if r.floor is None else f"{r.floor:.1f}",
+                "floor": r.shown_floor(),
                 "source": source,
                 "cells": {},
                 "records": [],
@@ -289,13 +295,14 @@ def to_markdown(rows: list[dict], link: str | None = None) -> str:
 
 
 EXPLANATION = """\
-Every number is a file beside this one. NLL is in nats an image; ≤ marks a bound on it: "bound" is the free
+Every number is a file beside this one. NLL is in nats an image, or, where it says so, in nats/dim: an image's nats
+divided by its pixels. "exact" is the likelihood itself; ≤ marks a bound on it: "bound" is the free
 energy, "running bound" its mean over the last 1,000 training steps, while the weights moved, "IW K" the
 importance-weighted estimate with K samples; ± is the standard error of the mean over the
-draws. The floor is what the binarisation of grey pixels adds to every model's NLL, so numbers on data with
-other floors do not compare. Accuracies are in % of queries, larger is better, ± over the episodes; divergences
-(KL) are in nats. Presets stand in columns of their own. `paper` is the published value, on the
-paper's data and at the paper's scale.
+draws, or over the characters that they are of. The floor is what the binarisation of grey pixels adds to every model's
+NLL, so numbers on data with other floors do not compare. Accuracies are in % of queries, larger is better, ± over the
+episodes; divergences (KL) are in nats, correlations have no unit. Presets stand in columns of their own. `paper` is the
+published value, on the paper's data and at the paper's scale.
 """
 
 

@@ -39,7 +39,8 @@ def test_every_experiment_has_every_preset_and_a_notebook():
         assert launch.notebook(e.name).stem == e.name
         for preset in PRESETS:
             assert [row.key for row in e.chosen(e.presets[preset])] == list(e.presets[preset].rows)
-        longer = {"hewitt-table1": 90, "hewitt-table2": 120}  # eight models; one trained as long as one may wait
+        longer = {"hewitt-table1": 90, "hewitt-table2": 120,  # eight models; one trained as long as one may wait
+                  "reed-omniglot": 110, "reed-classification": 90}  # four models and three
         assert e.minutes["laptop"] <= longer.get(e.name, 60)
 
 
@@ -50,7 +51,9 @@ def test_the_papers_protocol_is_kept_where_numbers_count(preset):
         if e.paper == "rezende":
             assert s.test_draws == 24_000 and s.train_images is None and s.test_images is None
         elif hasattr(s, "ways"):
-            assert s.ways == 20 and (preset == "laptop" or (s.episodes, s.outer, s.inner) == (200, 20, 10))
+            assert s.ways == 20 and (preset == "laptop" or s.episodes == 200)
+            if e.paper == "hewitt" and preset == "full":
+                assert (s.outer, s.inner) == (20, 10)
 
 
 @pytest.mark.parametrize(

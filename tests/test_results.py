@@ -95,6 +95,30 @@ def test_an_accuracy_is_in_per_cent_and_no_bound():
         assert "98.8 %" in text and "95.1 ± 0.6 %" in text and "≤ 95" not in text
 
 
+def test_nats_per_pixel_have_four_decimals_and_their_unit():
+    found = record(paper="reed", item="inversion", metric="test NLL, 1-shot", kind="exact", unit="nats/dim",
+                   value=0.04218, error=0.00061, paper_value=0.9, floor=0.06512)  # fmt: skip
+    assert found.shown() == "0.0422 ± 0.0006 nats/dim" and found.published() == "0.9 nats/dim"
+    assert found.shown_floor() == "0.0651" and record().shown_floor() == "44.3"
+    assert record(floor=None).shown_floor() == "" and results.failed(found, "diverged").shown() == "failed"
+    for text in (results.to_text(results.table([("book", found)])), results.render_readme(
+            [found], f"{results.BEGIN}\n{results.END}"), results.render_book([found])):  # fmt: skip
+        assert "0.0422 ± 0.0006 nats/dim" in text and "0.9 nats/dim" in text and "0.0651" in text and "≤ 0." not in text
+
+
+def test_a_correlation_has_no_unit():
+    found = record(metric="column correlation", kind="mean", unit="", value=-0.968, error=0.004, paper_value=None,
+                   floor=None)  # fmt: skip
+    assert found.shown() == "-0.968 ± 0.004"
+    assert "| -0.968 ± 0.004 |" in results.to_markdown(results.table([("book", found)]))
+
+
+def test_numbers_of_shots_are_in_the_order_of_numbers(tmp_path):
+    for shots in (10, 2, 1, 4):
+        results.write_record(tmp_path, record(metric=f"test NLL, {shots}-shot", kind="exact"))
+    assert [r.metric for r in results.read_records(tmp_path)] == [f"test NLL, {n}-shot" for n in (1, 2, 4, 10)]
+
+
 def test_a_curve_survives_the_disk_as_it_was(tmp_path):
     import numpy as np
 
