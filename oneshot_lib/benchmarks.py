@@ -15,6 +15,7 @@ from collections.abc import Callable
 import torch
 
 from .benchmarks_classification import classification_benchmarks  # noqa: F401  found here by its name
+from .benchmarks_few_shot import few_shot_benchmarks  # noqa: F401  found here by its name
 from .benchmarks_homoencoder import homoencoder_benchmarks  # noqa: F401  found here by its name
 from .benchmarks_sampling import sampling_benchmarks  # noqa: F401  found here by its name
 from .models.attentive_scan import faster_dtype

@@ -10,27 +10,50 @@ from collections.abc import Callable
 
 import torch
 
+from .models.attention_pixelcnn import AttentionPixelCNN
+from .models.few_shot import ConditionalPixelCNN, FewShotPixelCNN
 from .models.pixelcnn import GatedPixelCNN, PixelCNNConfig
 
 SIZE = (28, 28)
 IMAGES = {16: 3.0, 64: 1.5}  # n: the passes that n draws may take
+FEW_SHOT = {"conditional": (ConditionalPixelCNN, 5.0), "attention": (AttentionPixelCNN, 8.0)}  # 16 draws of 26x26
 
 
 def sampling_benchmarks(seconds: float = 20.0) -> list[dict]:
-    """Draws of 28x28 from a PixelCNN of two layers and 64 channels without a condition, for each of `IMAGES`.
+    """Draws of 28x28 from a PixelCNN of two layers and 64 channels without a condition, for each of `IMAGES`, and 16 of
+    26x26, each with one drawing for its support, from each model of `FEW_SHOT`.
 
     `reference` is one forward pass of as many images, float32, channels last; `ratio` is over it, `target` the most it
     may be.
     """
+    model, share = GatedPixelCNN(PixelCNNConfig()).to(memory_format=torch.channels_last), len(IMAGES) + len(FEW_SHOT)
+    rows = [_row(f"{n} images of 28x28", target, _draws(model, n), _pass(model, n), seconds / share)
+            for n, target in IMAGES.items()]
+    for name, (kind, target) in FEW_SHOT.items():
+        draws, forward = _few_shot(kind().eval(), 16)
+        rows.append(_row(f"{name} model, 16 images of 26x26", target, draws, forward, seconds / share))
+    return rows
+
+
+def _row(name: str, target: float, draws: Callable[[], None], forward: Callable[[], None], seconds: float) -> dict:
     from .benchmarks import alternate
 
-    model, rows = GatedPixelCNN(PixelCNNConfig()).to(memory_format=torch.channels_last), []
-    for n, target in IMAGES.items():
-        value, reference = alternate(_draws(model, n), _pass(model, n), seconds / len(IMAGES))
-        rows.append({"name": f"cached sampling, {n} images of 28x28", "value": value, "unit": "s",
-                     "reference": reference, "ratio": value / reference, "target": target,
-                     "threads": torch.get_num_threads()})
-    return rows
+    value, reference = alternate(draws, forward, seconds)
+    return {"name": f"cached sampling, {name}", "value": value, "unit": "s", "reference": reference,
+            "ratio": value / reference, "target": target, "threads": torch.get_num_threads()}
+
+
+def _few_shot(model: FewShotPixelCNN, n: int) -> tuple[Callable[[], None], Callable[[], None]]:
+    """n draws, one for each of n supports of one drawing, and the pass over as many images."""
+    generator = torch.Generator().manual_seed(0)
+    size = model.image_size, model.image_size
+    x = torch.bernoulli(torch.full((n, 1, *size), 0.1), generator=generator).to(memory_format=torch.channels_last)
+
+    @torch.no_grad()
+    def forward() -> None:
+        model.logits(x, x[:, None])
+
+    return lambda: model.sample(x[:, None], generator=generator), forward
 
 
 def _draws(model: GatedPixelCNN, n: int) -> Callable[[], None]:

@@ -76,13 +76,13 @@ def log_scores(model: nn.Module, support: Tensor | Sequence[Tensor], query: Tens
     products of `screening_dtype`, is within so many nats of the query's best, `least` to `most` of them, and after a
     fifth of the samples only those within half as many; None samples all. Where z is a `Homoencoder`'s, the scores of
     those sampled do not depend on `keep`. `batch` pairs are decoded at once. A model that has
-    `class_log_scores(support, query, generator=)` -> (Q, K) is asked for that instead. Raises ValueError on shapes that
-    do not fit and numbers below 1.
+    `class_log_scores(support, query, generator=)` -> (Q, K) is asked for that instead, classes of one size at a time.
+    Raises ValueError on shapes that do not fit and numbers below 1.
     """
     _check(support, query, outer=outer, inner=inner, least=least, batch=batch)
     model.eval()
     if hasattr(model, "class_log_scores"):
-        scores = model.class_log_scores(support, query, generator=generator)
+        scores = _own_scores(model, support, query, generator)
         return Scores(scores, torch.ones_like(scores, dtype=torch.bool))
     products = getattr(model, "product_dtype", torch.float32)
     sampled = torch.ones(len(query), len(support), dtype=torch.bool, device=query.device)
@@ -156,6 +156,21 @@ class _Pairs:
         weights = [model.log_likelihood(x, c, z).double() + (p.log_prob(z) - q.log_prob(z))
                    for z in map(q.sample, noise)]
         return importance_weighted_bound(torch.stack(weights))
+
+
+def _own_scores(model: nn.Module, support: Tensor | Sequence[Tensor], query: Tensor, generator: torch.Generator,
+                ) -> Tensor:
+    """`class_log_scores` (Q, K), where classes differ in size of those of each size in turn."""
+    if isinstance(support, Tensor):
+        return model.class_log_scores(support, query, generator=generator)
+    sizes = [len(elements) for elements in support]
+    scores: list = [None] * len(sizes)
+    for size in sorted(set(sizes)):
+        at = [k for k, each in enumerate(sizes) if each == size]
+        found = model.class_log_scores(torch.stack([support[k] for k in at]), query, generator=generator)
+        for k, column in zip(at, found.unbind(1), strict=True):
+            scores[k] = column
+    return torch.stack(scores, 1)
 
 
 def _class_posterior(model: nn.Module, support: Tensor | Sequence[Tensor]) -> DiagonalGaussian:

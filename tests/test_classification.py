@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from oneshot_lib import classification
+from oneshot_lib import classification, weights
 from oneshot_lib.classification import episode_accuracy, log_scores, pair_log_likelihood
 from oneshot_lib.data.episodes import EvaluationEpisodes
 from oneshot_lib.distributions import DiagonalGaussian
@@ -167,6 +167,34 @@ def test_classes_may_have_unlike_numbers_of_drawings():
     assert torch.allclose(even, listed, rtol=1e-8)
     assert torch.allclose(uneven.log_scores[:, :2], even[:, :2], rtol=1e-8)
     assert not torch.allclose(uneven.log_scores[:, 2], even[:, 2], rtol=1e-4)
+
+
+FEW_SHOT = {
+    "UnconditionalPixelCNN": {}, "ConditionalPixelCNN": {"code": 4, "encoder_channels": 4},
+    "AttentionPixelCNN": {"reads": (1,), "key": 4, "encoder_channels": 4}, "MetaPixelCNN": {"inner_channels": 4},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FEW_SHOT)
+def test_few_shot_models_score_classes_of_unlike_numbers_exactly(kind):
+    torch.manual_seed(0)
+    config = {"image_size": 7, "channels": 4, "layers": 2, "first_kernel": 3} | FEW_SHOT[kind]
+    model, query = weights.build(kind, config).double().eval(), pictures(3, seed=2)
+    support = list(pictures(7).split([2, 1, 3, 1]))
+    found = log_scores(model, support, query, generator=seeded(0))
+    with torch.no_grad():
+        plain = torch.stack([model.log_prob(query, elements[None]) for elements in support], 1)
+        cut = torch.stack([model.log_prob(query, elements[None, :1]) for elements in support], 1)
+    assert found.log_scores.shape == (3, 4) and found.sampled.all()
+    assert torch.allclose(found.log_scores, plain, rtol=1e-12, atol=0)
+    if kind == "UnconditionalPixelCNN":
+        assert (plain == plain[:, :1]).all()  # all classes are one to it
+    else:  # the fault: as many of every class as the smallest has
+        assert all(not torch.allclose(cut[:, k], plain[:, k], rtol=1e-8, atol=0) for k in (0, 2))
+    backwards = log_scores(model, support[::-1], query, generator=seeded(0)).log_scores
+    assert torch.allclose(backwards.flip(1), plain, rtol=1e-10)
+    even = torch.stack([elements[:1] for elements in support])
+    assert torch.allclose(log_scores(model, even, query, generator=seeded(0)).log_scores, cut, rtol=1e-10)
 
 
 def test_a_class_out_of_reach_is_never_chosen():

@@ -12,6 +12,8 @@ from oneshot_lib.machine import cores
 MODEL = "omniglot28-vhe-pixelcnn"
 MOST = 5  # classes that are sampled of those within reach, so that an answer takes seconds
 SHOWN = 3  # classes behind the best in the text
+FEW_SHOT = ("ConditionalPixelCNN", "AttentionPixelCNN", "MetaPixelCNN")  # models over sets whose scores are exact
+MIRROR = "mirror"  # in the names of models whose task was to draw one drawing in the mirror
 
 
 class Folder(NamedTuple):
@@ -25,20 +27,20 @@ def classify_files(support: Path, queries: Sequence[Path], model: str = MODEL, s
                    ) -> list[dict]:
     """`[{query, class, scores}]`, a dict for every picture of `queries`; `scores` are log E p(x | c) by class, in nats.
 
-    `samples` of c, and half as many of z for each; 20 is the protocol of Hewitt 2018, supplement 6.4.1. Raises
-    ValueError on an unknown model, a number below 1, and what `read_folder` and `pictures` say.
+    `samples` of c, and half as many of z for each; 20 is the protocol of Hewitt 2018, supplement 6.4.1. The few-shot
+    PixelCNNs' log p(x | D) is exact, and nothing is sampled. Raises ValueError on a model that is unknown or compares
+    nothing with D, a number below 1, and what `read_folder` and `pictures` say.
     """
     from oneshot_lib import weights
-    from oneshot_lib.experiments import check
 
     if samples < 1:
         raise ValueError(f"samples is {samples}; expected at least 1")
-    entries = weights.manifest()
-    check(model, [name for name, entry in entries.items() if entry.get("model", "").endswith("Homoencoder")],
-          "model over sets")
+    preprocessing = preprocessing_of(model)
+    if MIRROR in model:
+        raise ValueError(f"model is {model!r}, which expects a class's drawings in the mirror; expected another model "
+                         f"over sets, {MODEL!r} for one")
     folder = read_folder(support)
     found = [file for path in queries for file in pictures(path, "QUERY")]
-    preprocessing = entries[model]["data"].replace(",", "").split()[1]  # "omniglot 28-nearest, 30-20"
     with ThreadPoolExecutor(cores()) as pool:
         ready = pool.map(lambda file: prepared(file, preprocessing), sum(folder.files, []) + found)
         classes, images = [list(islice(ready, len(files))) for files in folder.files], list(ready)
@@ -61,6 +63,24 @@ def answer(model, names: list[str], classes: list[list], queries: list[str], ima
                        screening_dtype=faster_dtype(), generator=torch.Generator().manual_seed(seed))
     return [{"query": name, "class": names[choice], "scores": dict(zip(names, scores, strict=True))}
             for name, choice, scores in zip(queries, found.choice.tolist(), found.log_scores.tolist(), strict=True)]
+
+
+def preprocessing_of(model: str) -> str:
+    """How the pictures are reduced that a shipped model over sets was trained on: "28-nearest".
+
+    Raises ValueError on an unknown model, and on one that does not look at a support set.
+    """
+    from oneshot_lib import weights
+    from oneshot_lib.experiments import check
+
+    entries = weights.manifest()
+    kinds = {name: entry.get("model", "") for name, entry in entries.items()}
+    fitting = [name for name, kind in kinds.items() if kind.endswith("Homoencoder") or kind in FEW_SHOT]
+    if kinds.get(model) == "UnconditionalPixelCNN":
+        raise ValueError(f"model is {model!r}, which is unconditional: it looks at no support set, and all characters "
+                         f"are one to it; expected a model over sets, one of {', '.join(sorted(fitting))}")
+    check(model, fitting, "model over sets")
+    return entries[model]["data"].replace(",", "").split()[1]  # "omniglot 28-nearest, 30-20"
 
 
 def read_folder(support: Path) -> Folder:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from oneshot_lib.cli.classify import MODEL, pictures, prepared
+from oneshot_lib.cli.classify import MODEL, pictures, prepared, preprocessing_of
 from oneshot_lib.cli.drawing import INK, PAPER, encoded
 from oneshot_lib.data.files import shorten, write_whole
 
@@ -38,11 +38,8 @@ def vary_files(images: Sequence[Path], n: int, out: Path, each: Path | None = No
     ValueError on an unknown model, on numbers, names and folders that can't be, and what `pictures` and `prepared` say.
     """
     from oneshot_lib import weights
-    from oneshot_lib.experiments.presets import check
 
-    entries = weights.manifest()
-    check(model, [name for name, entry in entries.items() if entry.get("model", "").endswith("Homoencoder")],
-          "model over sets")
+    preprocessing = preprocessing_of(model)
     if not 1 <= n <= LARGEST:
         raise ValueError(f"n is {n}; expected 1 to {LARGEST} drawings")
     if out.suffix.lower() != ".png" or out.is_dir():
@@ -53,7 +50,6 @@ def vary_files(images: Sequence[Path], n: int, out: Path, each: Path | None = No
     names = [path.resolve().name if path.is_dir() else path.stem for path in images]
     if each is not None:
         check_folders(each, names)
-    preprocessing = entries[model]["data"].replace(",", "").split()[1]  # "omniglot 28-nearest, 30-20"
     sources = [Source(path, name, np.stack([prepared(file, preprocessing) for file in found]))
                for path, name, found in zip(images, names, files, strict=True)]
     drawn = exemplars(weights.load(model), [source.support for source in sources], n, seed)
@@ -66,16 +62,26 @@ def vary_files(images: Sequence[Path], n: int, out: Path, each: Path | None = No
 
 
 def exemplars(model, supports: Sequence[np.ndarray], n: int, seed: int = 0) -> list[np.ndarray]:
-    """For every D (N, S, S) of 0 and 1: n times c ~ q(c | D), and x ~ p(x | c); (n, S, S) uint8 of 0 and 1 each."""
+    """For every D (N, S, S) of 0 and 1: n times c ~ q(c | D), and x ~ p(x | c), or x ~ p(x | D) where the model has no
+    c; (n, S, S) uint8 of 0 and 1 each."""
     import torch
 
-    generator, c = torch.Generator().manual_seed(seed), []
+    generator = torch.Generator().manual_seed(seed)
+    given = [torch.from_numpy(np.asarray(support))[None, :, None].float() for support in supports]
     with torch.no_grad():
-        for support in supports:
-            q = model.class_posterior(torch.from_numpy(np.asarray(support))[None, :, None].float())
-            c.append(q.sample(torch.randn(n, q.mean.shape[1], generator=generator)))
-        drawn = torch.cat([model.sample(some, generator) for some in torch.cat(c).split(BATCH)])
+        if hasattr(model, "class_posterior"):
+            c = [q.sample(torch.randn(n, q.mean.shape[1], generator=generator))
+                 for q in map(model.class_posterior, given)]
+            parts = [model.sample(some, generator) for some in torch.cat(c).split(BATCH)]
+        else:
+            parts = [model.sample(support, each, generator=generator) for support in given for each in batches(n)]
+    drawn = torch.cat(parts)
     return list(drawn[:, 0].round().to(torch.uint8).numpy().reshape(len(supports), n, *drawn.shape[2:]))
+
+
+def batches(n: int) -> list[int]:
+    """n drawings of one character, in parts of at most `BATCH`."""
+    return [min(BATCH, n - start) for start in range(0, n, BATCH)]
 
 
 # --- one file a drawing -----------------------------------------------------------------------------------------------

@@ -109,6 +109,14 @@ class PixelCNN(nn.Module):
         """log p(x), exact: (B,), nats."""
         return pixel_log_prob(self.logits(x), x)
 
+    @torch.no_grad()
+    def sample(self, size: tuple[int, int], n: int | None = None, generator: torch.Generator | None = None,
+               noise: Tensor | None = None) -> Tensor:
+        """n draws of `size` (H, W), as `GatedPixelCNN.sample`: (n, 1, H, W), 0. .. levels - 1."""
+        from .cached_sampling import sample_cached
+
+        return sample_cached(self, _uniform(self.output.weight, size, n, generator, noise))
+
 
 def gate(features: Tensor) -> Tensor:
     """tanh(f) sigmoid(g), the halves of the channels (..., 2C, H, W) -> (..., C, H, W) (van den Oord 2016, eq. 2)."""
@@ -211,22 +219,11 @@ class GatedPixelCNN(nn.Module):
         """
         from .cached_sampling import sample_cached
 
-        weight = self.output.weight
-        if n is None:
-            if y is None and noise is None:
-                raise ValueError("n is None; expected the number of images where there is neither y nor noise")
-            n = len(noise if y is None else y)
-        shape = (n, *size)
-        if len(shape) != 3 or any(not isinstance(side, int) or side < 1 for side in shape):
-            raise ValueError(f"n is {n!r} and size {size!r}; expected whole numbers of at least 1, n and (H, W)")
-        if noise is None:
-            device = generator.device if generator is not None else weight.device
-            noise = torch.rand(shape, generator=generator, device=device, dtype=weight.dtype)
-        elif noise.shape != shape:
-            raise ValueError(f"noise has shape {tuple(noise.shape)}; expected {shape}")
-        noise = noise.to(weight)
+        if n is None and noise is None and y is not None:
+            n = len(y[0] if isinstance(y, tuple) else y)
+        noise = _uniform(self.output.weight, size, n, generator, noise)
         self._check(noise[:, None], y)
-        return sample_cached(self, noise, None if y is None else y.to(weight))
+        return sample_cached(self, noise, y)
 
     def _check(self, x: Tensor, y: Tensor | None) -> None:
         check_images(x)
@@ -237,6 +234,25 @@ class GatedPixelCNN(nn.Module):
         if channels and (y is None or y.shape not in fitting):
             found = None if y is None else tuple(y.shape)
             raise ValueError(f"y has shape {found}; expected {fitting[0]}, or {fitting[1]} for the same everywhere")
+
+
+def _uniform(weight: Tensor, size: tuple[int, int], n: int | None, generator: torch.Generator | None,
+             noise: Tensor | None) -> Tensor:
+    """The uniform numbers (n, H, W) of a draw, as `weight` is: `noise`, or what the generator gives. Raises ValueError
+    where n, size and noise do not fit."""
+    if n is None:
+        if noise is None:
+            raise ValueError("n is None; expected the number of images where there is neither y nor noise")
+        n = len(noise)
+    shape = (n, *size)
+    if len(shape) != 3 or any(not isinstance(side, int) or side < 1 for side in shape):
+        raise ValueError(f"n is {n!r} and size {size!r}; expected whole numbers of at least 1, n and (H, W)")
+    if noise is None:
+        device = generator.device if generator is not None else weight.device
+        noise = torch.rand(shape, generator=generator, device=device, dtype=weight.dtype)
+    elif noise.shape != shape:
+        raise ValueError(f"noise has shape {tuple(noise.shape)}; expected {shape}")
+    return noise.to(weight)
 
 
 def check_images(x: Tensor) -> None:

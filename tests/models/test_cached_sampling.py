@@ -9,6 +9,7 @@ from torch import nn
 from oneshot_lib import benchmarks_sampling
 from oneshot_lib.models import cached_sampling
 from oneshot_lib.models.attention_pixelcnn import AttentionConfig, AttentionPixelCNN
+from oneshot_lib.models.cached_sampling import _sample as sample
 from oneshot_lib.models.cached_sampling import inverse_cdf, pixel_order, sample_cached, sample_naive, vertical_leads
 from oneshot_lib.models.few_shot import ConditionalConfig, ConditionalPixelCNN
 from oneshot_lib.models.meta_pixelcnn import MetaConfig, MetaPixelCNN
@@ -292,6 +293,45 @@ def test_the_number_of_threads_is_what_it_was(monkeypatch):
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def shared_out(model, noise, y, monkeypatch, threads=3):
+    """Draws by several threads, however small their shares, and the number of shares."""
+    before, parts = torch.get_num_threads(), []
+    monkeypatch.setattr(cached_sampling, "_SHARE", 1)
+    monkeypatch.setattr(cached_sampling, "_sample", lambda *args: (parts.append(len(args[-2])), sample(*args))[1])
+    try:
+        torch.set_num_threads(threads)
+        return sample_cached(model, noise, y), parts
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("channels", [0, 2])
+def test_threads_share_out_the_images(channels, monkeypatch):
+    model = network(condition_channels=channels)
+    noise, y = inputs(model, 8)
+    drawn, parts = shared_out(model, noise, y, monkeypatch)
+    assert sorted(parts) == [2, 3, 3] and torch.equal(drawn, sample_naive(model, noise, y))
+
+
+def test_threads_share_out_support_sets_whole(monkeypatch):
+    torch.manual_seed(0)
+    model = lively(AttentionPixelCNN(AttentionConfig(image_size=6, channels=4, layers=2, reads=(1,), key=3)))
+    support = torch.rand(3, 2, 1, 6, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64).round()
+    noise = torch.rand(6, 6, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    memory = model.memory(support)
+    drawn, parts = shared_out(model.pixelcnn, noise, memory, monkeypatch, threads=2)
+    assert sorted(parts) == [2, 4] and torch.equal(drawn, sample_naive(model.pixelcnn, noise, memory))
+
+
+def test_a_share_with_another_shares_condition_is_caught(monkeypatch):
+    model = network(condition_channels=2)
+    noise, y = inputs(model, 8)
+    whole = cached_sampling.shares
+    monkeypatch.setattr(cached_sampling, "shares", lambda *args: [
+        (u, given) for (u, _), (_, given) in zip(whole(*args), whole(args[0], args[1].flip(0), args[2]), strict=True)])
+    assert not torch.equal(shared_out(model, noise, y, monkeypatch, threads=2)[0], sample_naive(model, noise, y))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")

@@ -1,0 +1,283 @@
+r"""What each kind of layer remembers while an image is written, and in which order its pixels are written.
+
+A layer's cache has one method, which is the layer's own `forward` for a few pixels at a time:
+
+    v, h = cache.step(t, v, h)      h of the pixels written in step t, v of those that the vertical stack has come to
+
+and one number before it exists: `lead(layer, lead)`, how many columns to the right of pixel (i, j) the rows above must
+be known where the layer's own output is needed `lead` columns to the right. Layers are kept as they are: a cache reads
+the weights and rearranges them.
+
+What comes in is stored on a `Page`, with a margin of zeros, which is the padding of the convolutions. The
+neighbourhoods of pixels that lie in one `Line` are then a strided view of the page; copied out, they are the rows of a
+matrix, and the convolution is one product with it.
+
+The gate is tanh(f) sigmoid(g) = -(sigmoid(g) - 2 sigmoid(2f) sigmoid(g)): one sigmoid over both halves and one
+operation after it; the 2 is put into the weights before, the minus into those after.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .attention_pixelcnn import AttentionLayer, Memory, positions
+from .pixelcnn import GatedLayer, MaskedConv2d
+
+
+class Line(NamedTuple):
+    """Pixels taken together: `count` of them from (row, column) on, each `down` rows lower and `right` columns to the
+    right of the one before it. On a page whose pixels are sorted by lines they are start .. stop - 1."""
+
+    row: int
+    column: int
+    count: int
+    down: int
+    right: int
+    start: int
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.count
+
+
+class Diagonals:
+    """All pixels with j + slope i = t are written in step t; the vertical stack is on diagonal t + lead.
+
+    `horizontal(t)` and `vertical(t, lead)` are the lines of step t, None where there is none in it.
+    """
+
+    def __init__(self, rows: int, columns: int, slope: int, lead: int = 0):
+        self.rows, self.columns, self.lines, start = rows, columns, {}, 0
+        last = columns + slope * (rows - 1)
+        self.steps = range(-lead, last)
+        for t in range(last):
+            first, end = max(0, -((columns - 1 - t) // slope)), min(rows, t // slope + 1)
+            if first < end:
+                self.lines[t] = Line(first, t - slope * first, end - first, 1, -slope, start)
+                start += end - first
+        i, j = torch.arange(rows)[:, None], torch.arange(columns)
+        self.order = (rows * (j + slope * i) + i).flatten().argsort()  # pixels in reading order, sorted by lines
+
+    def horizontal(self, t: int) -> Line | None:
+        return self.lines.get(t)
+
+    def vertical(self, t: int, lead: int) -> Line | None:
+        return self.lines.get(t + lead)
+
+
+class Rows:
+    """Pixel by pixel in reading order; the vertical stack takes a row at once, whatever its lead."""
+
+    def __init__(self, rows: int, columns: int):
+        self.rows, self.columns, self.steps = rows, columns, range(rows * columns)
+        self.order = torch.arange(rows * columns)
+        self.lines = [Line(*divmod(t, columns), 1, 0, 0, t) for t in self.steps]
+
+    def horizontal(self, t: int) -> Line | None:
+        return self.lines[t]
+
+    def vertical(self, t: int, lead: int) -> Line | None:
+        return Line(t // self.columns, 0, self.columns, 0, 1, t) if t % self.columns == 0 else None
+
+
+class Page:
+    """Activations (H, n, W, C) of n images with `above` rows and `left` and `right` columns of zeros around them. With
+    `one_row`, of the row alone that is being written."""
+
+    def __init__(self, noise: Tensor, channels: int, above: int, left: int, right: int, one_row: bool = False):
+        n, rows, columns = noise.shape
+        self.above, self.left, self.one_row = above, left, one_row
+        self.cells = noise.new_zeros(above + (1 if one_row else rows), n, left + columns + right, channels)
+
+    def around(self, line: Line, top: int = 0, left: int = 0, height: int = 1, width: int = 1) -> Tensor:
+        """Neighbourhoods of `height` x `width` beginning `top` rows and `left` columns before each pixel of the line,
+        a view: (count, n, height, width C)."""
+        down, across, right, _ = self.cells.stride()
+        row = (0 if self.one_row else line.row) + self.above - top
+        along = line.down * down + line.right * right if line.count > 1 else 0
+        return self.cells.as_strided((line.count, self.cells.shape[1], height, width * right),
+                                     (along, across, down, 1), row * down + (line.column + self.left - left) * right)
+
+    def store(self, line: Line, values: Tensor) -> None:
+        """values (count n, C), pixel by pixel."""
+        cells = self.around(line)
+        cells.copy_(values.view(cells.shape))
+
+
+class GatedCache:
+    """Both stacks of a gated layer: pages of what they read, and `sums` (pixels, n, 2C), by lines: the horizontal stack
+    before the gate, as far as the vertical stack and the condition decide it. Row by row, one row of them is kept."""
+
+    @staticmethod
+    def lead(layer: GatedLayer, lead: int) -> int:
+        return lead + layer.reach
+
+    def __init__(self, layer: GatedLayer, order: Diagonals | Rows, lead: int, noise: Tensor, y: Tensor | None):
+        (n, rows, columns), c, r = noise.shape, layer.out.in_channels, layer.reach
+        seen, own, self.by_rows = layer.horizontal.in_channels, 0 if layer.first else 1, isinstance(order, Rows)
+        self.order, self.ahead, self.came, self.first = order, lead, lead + r, layer.first
+        self.v = Page(noise, seen, r, r, r)
+        self.h = self.v if layer.first and not self.by_rows else Page(noise, seen, 0, r, 0, self.by_rows)
+        self.rows_seen, self.columns_seen = (r, r, r + own, 2 * r + 1), (0, r, 1, r + own)
+        self._weights(layer, noise.new_tensor([2.0, 1.0]).repeat_interleave(c))
+        for_v, for_h = layer.condition(y.to(noise)) if layer.condition_h is not None else (None, None)
+        self.for_v = None if for_v is None else _by_lines(for_v, order) * self.twice
+        self.for_h = None if for_h is None else _by_lines(for_h, order) * self.twice + self.constant
+        self.sums = noise.new_empty(columns if self.by_rows else rows * columns, n, 2 * c)
+        self.places: dict[int, tuple] = {}
+        self.following: GatedCache | None = None
+
+    def _weights(self, layer: GatedLayer, twice: Tensor) -> None:
+        """As matrices, `twice` what leads to f; what a gate hands on to the next layer's v or to `out` is negative."""
+        self.twice, sign = twice, 1 if layer.first else -1
+        self.by_above = not (layer.first or layer.last)  # W_vh v is a 1x1 of W_v * v, and no convolution by itself
+        self.left = _matrix(layer.horizontal.weight) * twice
+        self.above = None if layer.vertical is None else sign * _matrix(layer.vertical.weight) * twice
+        self.bias_v = None if layer.vertical is None else layer.vertical.bias * twice
+        across = _matrix(layer.across.weight) * twice
+        self.across = across / twice[:, None] if self.by_above else sign * across
+        self.constant = (layer.horizontal.bias + layer.across.bias) * twice
+        self.back, self.bias = -_matrix(layer.out.weight), layer.out.bias
+
+    def step(self, t: int, v: Tensor | None, h: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        here, ahead = self.order.horizontal(t), self.order.vertical(t, self.ahead)
+        place = self._place(here) if here else None
+        if self.first:
+            if h is not None:
+                self._store_image(t, h)
+        else:
+            if v is not None:
+                self.v.store(self.order.vertical(t, self.came), v)
+            if h is not None and h is not place[0]:
+                place[0].copy_(h.view(place[0].shape))
+        return self._vertical(ahead) if ahead else None, self._horizontal(here, place, h) if here else None
+
+    def _store_image(self, t: int, drawn: Tensor) -> None:
+        """The pixels of the step before; row by row, the vertical stack gets them when the row is complete."""
+        before = self.order.horizontal(t - 1)
+        self.h.store(before, drawn)
+        if self.by_rows and before.row != t // self.order.columns:
+            row = self.h.cells[0, :, self.h.left:].transpose(0, 1)  # (W, n, 1)
+            self.v.store(self.order.vertical(t - self.order.columns, 0), row.flatten(0, 1))
+
+    def _place(self, line: Line) -> tuple[Tensor, Tensor, Tensor]:
+        """Views: where h is stored, what the horizontal convolution reads around, and the line's `sums`. Row by row,
+        those of a column are made once."""
+        place = self.places.get(line.column) if self.by_rows else None
+        if place is None:
+            start = line.start % len(self.sums)
+            sums = self.sums[start:start + line.count].flatten(0, 1)
+            place = self.h.around(line), self.h.around(line, *self.columns_seen), sums, *sums.chunk(2, 1)
+            if self.by_rows:
+                place = place[0][0, :, 0], place[1].flatten(0, 2), *place[2:]
+                self.places[line.column] = place
+        return place
+
+    def _vertical(self, line: Line) -> Tensor | None:
+        here = slice(line.start, line.stop)
+        sums = self.sums.flatten(0, 1) if self.by_rows else self.sums[here].flatten(0, 1)
+        seen = self.v.around(line, *self.rows_seen).reshape(len(sums), -1)
+        above = None if self.above is None else torch.addmm(self.bias_v, seen, self.above)  # (count n, 2C)
+        constant = self.constant if self.for_h is None else self.for_h[here].flatten(0, 1)
+        torch.addmm(constant, above if self.by_above else seen, self.across, out=sums)
+        if above is None:
+            return None
+        if self.for_v is not None:
+            above += self.for_v[here].flatten(0, 1)
+        f, g = above.sigmoid_().chunk(2, 1)
+        return torch.addcmul(g, f, g, value=-2)
+
+    def _horizontal(self, here: Line, place: tuple, h: Tensor | None) -> Tensor:
+        _, near, sums, f, g = place
+        sums.addmm_(near if self.by_rows else near.reshape(len(sums), -1), self.left).sigmoid_()
+        state = torch.addcmul(g, f, g, value=-2)
+        target = self.following.place_of_h(here) if self.by_rows and self.following else None
+        if self.first:
+            return torch.addmm(self.bias, state, self.back, out=target)
+        return torch.add(h, self.bias, out=target).addmm_(state, self.back)
+
+    def place_of_h(self, line: Line) -> Tensor:
+        """Row by row, where the layer before may leave its h, so that it need not be copied."""
+        return self._place(line)[0]
+
+
+class MaskedCache:
+    """A masked convolution of the PixelCNN with the blind spot: one page, and no vertical stack."""
+
+    @staticmethod
+    def lead(layer: MaskedConv2d, lead: int) -> int:
+        return max(lead, layer.kernel_size[0] // 2)  # pixels of this step are all that later layers add
+
+    def __init__(self, layer: MaskedConv2d, order: Diagonals | Rows, lead: int, noise: Tensor, y: None):
+        r = layer.kernel_size[0] // 2
+        self.order, self.first, self.seen = order, not bool(layer.mask[0, 0, r, r]), (r, r, r + 1, 2 * r + 1)
+        self.page = Page(noise, layer.in_channels, r, r, r)
+        self.weight, self.bias = _matrix((layer.weight * layer.mask)[:, :, :r + 1]), layer.bias
+
+    def step(self, t: int, v: None, h: Tensor | None) -> tuple[None, Tensor | None]:
+        here = self.order.horizontal(t)
+        if h is not None:
+            self.page.store(self.order.horizontal(t - 1) if self.first else here, h if self.first else h.relu())
+        if here is None:
+            return None, None
+        seen = self.page.around(here, *self.seen).flatten(0, 1).flatten(1)  # (count n, (r + 1) k C)
+        if self.first:
+            return None, torch.addmm(self.bias, seen, self.weight)
+        return None, torch.add(h, self.bias).addmm_(seen, self.weight)
+
+
+class AttentionCache:
+    """A read of the support: its keys, scaled, and what the positions add to the queries, (H W, 1, 2C) by lines."""
+
+    @staticmethod
+    def lead(layer: AttentionLayer, lead: int) -> int:
+        return lead
+
+    def __init__(self, layer: AttentionLayer, order: Diagonals | Rows, lead: int, noise: Tensor, y: Memory):
+        self.order, self.n, self.heads, c = order, len(noise), layer.heads, layer.out.out_channels
+        self.keys, self.values = (part.to(noise) for part in y)
+        hidden, query, out = (_matrix(part.weight) for part in (layer.hidden, layer.query, layer.out))
+        self.hidden, self.query, self.out = hidden[:c], query, out
+        self.bias_q, self.bias = layer.query.bias, layer.out.bias
+        where = positions((order.rows, order.columns), noise)
+        self.placed = _by_lines(F.conv2d(where, layer.hidden.weight[:, c:], layer.hidden.bias), order)
+
+    def step(self, t: int, v: Tensor | None, h: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        here = self.order.horizontal(t)
+        return v, None if here is None else self._read(here, h)
+
+    def _read(self, line: Line, h: Tensor) -> Tensor:
+        hidden = (h @ self.hidden).view(line.count, self.n, -1)
+        hidden = hidden.add_(self.placed[line.start:line.stop]).relu_().flatten(0, 1)
+        q = torch.addmm(self.bias_q, hidden, self.query)
+        q = q.view(line.count, len(self.keys), -1, self.heads, q.shape[-1] // self.heads)  # (m, G, r, heads, d)
+        q = q.permute(1, 3, 0, 2, 4)
+        answer = F.scaled_dot_product_attention(q.flatten(2, 3), self.keys, self.values)  # (G, heads, m r, d)
+        answer = answer.unflatten(2, (line.count, -1)).permute(2, 0, 3, 1, 4).reshape(len(h), -1)
+        return torch.add(h, self.bias).addmm_(answer, self.out)
+
+
+_CACHES = {GatedLayer: GatedCache, MaskedConv2d: MaskedCache, AttentionLayer: AttentionCache}
+
+
+def cache_of(layer: nn.Module) -> type:
+    """The class that keeps what a layer of this kind has computed. Raises TypeError for a kind that has none."""
+    for kind, cache in _CACHES.items():
+        if isinstance(layer, kind):
+            return cache
+    raise TypeError(f"layer is a {type(layer).__name__}; expected one of {', '.join(k.__name__ for k in _CACHES)}")
+
+
+def _matrix(weight: Tensor) -> Tensor:
+    """A convolution's weight (out, C, rows, columns) for neighbourhoods, channels last: (rows columns C, out)."""
+    return weight.permute(2, 3, 1, 0).flatten(0, 2)
+
+
+def _by_lines(maps: Tensor, order: Diagonals | Rows) -> Tensor:
+    """Maps (n, C, H, W), or (n, C, 1, 1) for the same everywhere, by lines: (H W, n, C)."""
+    rows = maps.permute(2, 3, 0, 1).flatten(0, 1)
+    return rows.expand(len(order.order), -1, -1) if len(rows) == 1 else rows[order.order.to(rows.device)]
