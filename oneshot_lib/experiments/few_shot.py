@@ -5,6 +5,7 @@ A `run` is that of `oneshot_lib.experiments.start`, a `row` a `reed.FewShotRow`.
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -96,7 +97,15 @@ def trained(run, row) -> FewShotPixelCNN:
     torch.manual_seed(run.seed)
     model = network(run, row)
     maximised = objective(tasks, run.settings, run.device, run.settings.targets_of(row))
-    report = run.train(row, model, maximised, metric=("train NLL", "running mean"))
+    rounds, seconds = run.settings.rounds(row), 0.0
+    for k in range(rounds):
+        before = model.state_dict() if k else None
+        report = run.train(row, model, maximised, attempt=k if rounds > 1 else None, start_from=before,
+                           metric=("train NLL", "running mean"))
+        seconds += report.seconds
+    run.reports[row.key] = replace(report, seconds=seconds)
+    if rounds > 1:
+        run.notes[row.key] = [f"{rounds} rounds of {report.steps:,} steps"]
     pixels = model.image_size**2
     run.record_value(row, "train NLL", "running mean", -report.train_bound / pixels,
                      report.train_bound_error / pixels, n=min(1000, report.steps), unit="nats/dim")

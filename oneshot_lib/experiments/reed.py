@@ -29,7 +29,9 @@ class FewShotRow(Row):
 class FewShotSettings(Settings):
     """How a few-shot model is trained and tested; the defaults are for one GPU.
 
-    The network has `layers` gated layers of `channels`; attention reads the support after half of them. A step draws
+    The network has `layers` gated layers of `channels`; attention reads the support after half of them, and goes
+    `attention_rounds` times through its steps, the learning rate rising and falling in each: what to look for is
+    learned late, once the strokes are known. A step draws
     |s| from `shots` with the weights `shares`, and `batch_groups` sets with `elements` targets each; meta, where a set
     costs most, takes as many targets of fewer sets, `meta_elements` each. With `mirror` the target is the one support
     drawing, left and right exchanged. The test is over `supports` random support sets of each test character, `targets`
@@ -42,6 +44,7 @@ class FewShotSettings(Settings):
     conditional_steps: int = 60_000
     attention_steps: int = 60_000
     meta_steps: int = 30_000
+    attention_rounds: int = 1
     batch_groups: int = 16
     elements: int = 4
     meta_elements: int = 8
@@ -65,12 +68,16 @@ class FewShotSettings(Settings):
         if not self.mirror and (self.meta_elements < 1 or self.images_a_step() % self.meta_elements):
             raise ValueError(f"meta_elements is {self.meta_elements}; expected a divisor of the {self.images_a_step()} "
                              "targets of a step")
-        for name in ("batch_groups", "elements", "supports", "targets", "columns"):
+        for name in ("attention_rounds", "batch_groups", "elements", "supports", "targets", "columns"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
 
     def steps(self, row: FewShotRow) -> int:
         return getattr(self, row.steps_from)
+
+    def rounds(self, row: FewShotRow) -> int:
+        """How many times a row goes through its steps."""
+        return self.attention_rounds if row.network == "attention" else 1
 
     def targets_of(self, row: FewShotRow) -> int:
         """How many targets a support set serves in an update of this row."""
@@ -124,10 +131,10 @@ EXPERIMENTS = (
         presets={
             "full": OMNIGLOT,
             "laptop": replace(OMNIGLOT, unconditional_steps=3_500, conditional_steps=3_500, attention_steps=3_500,
-                              meta_steps=1_600, **LAPTOP),
+                              attention_rounds=2, meta_steps=1_600, **LAPTOP),
             "quick": replace(OMNIGLOT, shots=(1, 2), shares=(0.5, 0.5), **QUICK),
         },
-        minutes={"quick": 0.3, "laptop": 110, "full": 600},
+        minutes={"quick": 0.3, "laptop": 140, "full": 600},
     ),
     Experiment(
         "reed-inversion",
