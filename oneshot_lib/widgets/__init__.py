@@ -11,11 +11,14 @@ _HOME = {
     "BoundExplorer": "bound_explorer",
     "CanvasPlayer": "canvas_player",
     "EpisodeViewer": "episode_viewer",
+    "InnerStepExplorer": "inner_step",
+    "PixelPlayer": "pixel_player",
     "SetBoundExplorer": "set_bound",
     "SupportPicker": "support_picker",
 }
 
-__all__ = ["Beside", "BoundExplorer", "CanvasPlayer", "EpisodeViewer", "SetBoundExplorer", "SupportPicker"]
+__all__ = ["Beside", "BoundExplorer", "CanvasPlayer", "EpisodeViewer", "InnerStepExplorer", "PixelPlayer",
+           "SetBoundExplorer", "SupportPicker"]
 
 
 def __getattr__(name):

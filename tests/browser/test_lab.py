@@ -13,7 +13,8 @@ import pairs
 import player as players
 import pytest
 
-CHAPTERS = ["book/hidden-canvas", "book/vhe-bound", "book/pixelcnn-homoencoder"]  # each needs a player
+CHAPTERS = ["book/hidden-canvas", "book/vhe-bound", "book/pixelcnn-homoencoder",
+            "book/attention-pixelcnn", "book/meta-pixelcnn"]  # each needs a player
 RUN_SECONDS = 240
 STATE = """() => {
   const panel = window.jupyterapp.shell.currentWidget;

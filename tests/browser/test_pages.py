@@ -101,7 +101,8 @@ def test_search_finds_a_chapter(server, visit):
     assert (tab.attempts, tab.complaints) == ([], [])
 
 
-@pytest.mark.parametrize("name", ["book/intro", "book/hidden-canvas", "book/vhe-bound", "book/pixelcnn-homoencoder"])
+@pytest.mark.parametrize("name", ["book/intro", "book/hidden-canvas", "book/vhe-bound", "book/pixelcnn-homoencoder",
+                                  "book/attention-pixelcnn", "book/meta-pixelcnn"])
 def test_there_is_a_player_where_one_is_promised(name):
     assert SITE / f"{name}.html" in WITH_PLAYERS
 
