@@ -163,7 +163,7 @@ EXPERIMENTS = (
         _rows("conditional", "attention", "meta"),
         presets={
             "full": CLASSIFICATION,
-            "laptop": replace(CLASSIFICATION, conditional_steps=2_500, attention_steps=2_500, meta_steps=1_000,
+            "laptop": replace(CLASSIFICATION, conditional_steps=2_500, attention_steps=2_000, meta_steps=800,
                               episodes=20, **LAPTOP),
             "quick": replace(CLASSIFICATION, shots=(1, 2), shares=(0.5, 0.5), episodes=1, ways=3, asked=(1,), **QUICK),
         },
