@@ -11,7 +11,8 @@ References:
     h_i'     = h_i + R sum_m a_im u_m
 
 The read joins the horizontal stack between two gated layers, so that the next layer's gates are given R f_i(s). It must
-not join the vertical one: that is read whole a row further down, and the query of a pixel knows its own row.
+not join the vertical one: the next layers read that from both sides in the same row, and the query of a pixel knows its
+own row.
 
 Where the slides are silent: scaled products score the keys, not a network of the sum; one read in the middle of the
 stack, so that the query knows the neighbourhood and half of the layers can use the answer; the query's network has
