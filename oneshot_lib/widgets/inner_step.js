@@ -156,9 +156,10 @@ function render({ model, el }) {
     scene = model.get("scene");
     [before, made] = [octets(scene.before), octets(scene.made)];
     pixels = scene.size[0] * scene.size[1];
+    // dark-light: the site's theme has a filter of its own for pictures on dark pages, and leaves this class alone
     const support = octets(scene.support), times = (n, row) => Array.from({ length: n }, (_, k) => row(k)).join("");
     part("shown").innerHTML = times(scene.names.length, (k) => `<button type="button" role="radio">
-      ${times(scene.drawings, (n) => `<span class="oneshot-sheet"><img alt="" src="${picture(support, k * scene.drawings + n)}"></span>`)}</button>`);
+      ${times(scene.drawings, (n) => `<span class="oneshot-sheet"><img class="dark-light" alt="" src="${picture(support, k * scene.drawings + n)}"></span>`)}</button>`);
     radios = [...part("shown").children];
     radios.forEach((radio, k) => {
       radio.setAttribute("aria-label", scene.names[k]);

@@ -123,6 +123,15 @@ def test_it_is_a_player_like_the_others_and_asks_for_nothing(scheme, explorer, s
     assert not tab.page.get_by_role("button", name="draw another").is_visible()  # there is nobody to ask
 
 
+def test_a_dark_site_turns_the_support_over_too(explorer, show):
+    # The site's theme dims pictures on dark pages, by a rule that is stronger than one of a widget's.
+    theme = "<style>html[data-theme=dark] body img:not(.only-dark, .dark-light) { filter: brightness(0.8) }</style>"
+    page = show(explorer, "dark", before=theme).page
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    filters = page.locator(".oneshot-shown img").evaluate_all("all => all.map((one) => getComputedStyle(one).filter)")
+    assert filters and all("invert" in one for one in filters)
+
+
 def test_everything_has_a_name(explorer, show):
     page = show(explorer).page
     for name in ("step size", "number of steps"):
