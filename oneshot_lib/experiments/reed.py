@@ -138,7 +138,7 @@ EXPERIMENTS = (
     ),
     Experiment(
         "reed-inversion",
-        "a character in the mirror, from one drawing",
+        "a character in the mirror (paper: ImageNet at 48x48)",
         f"{REFERENCE}, image inversion",
         "characters",
         "26-nearest",
