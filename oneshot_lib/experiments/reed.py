@@ -31,11 +31,11 @@ class FewShotSettings(Settings):
 
     The network has `layers` gated layers of `channels`; attention reads the support after half of them, and goes
     `attention_rounds` times through its steps, the learning rate rising and falling in each: what to look for is
-    learned late, once the strokes are known. A step draws
-    |s| from `shots` with the weights `shares`, and `batch_groups` sets with `elements` targets each; meta, where a set
-    costs most, takes as many targets of fewer sets, `meta_elements` each. With `mirror` the target is the one support
-    drawing, left and right exchanged. The test is over `supports` random support sets of each test character, `targets`
-    others each (or as many as there are). `columns` drawings tell how the attention moves.
+    learned late, once the strokes are known. A step draws |s| from `shots` with the weights `shares`, and
+    `batch_groups` sets with `elements` targets each; meta, where a set costs most, takes as many targets of fewer sets,
+    `meta_elements` each. With `mirror` the target is the one support drawing, left and right exchanged. The test is
+    over `supports` random support sets of each test character, `targets` others each (or as many as there are).
+    `columns` drawings tell how the attention moves.
     """
 
     channels: int = 64
