@@ -9,7 +9,14 @@
 from oneshot_lib.data.augment import AugmentedBatch, AugmentedCharacters
 from oneshot_lib.data.character_set import CharacterSet, characters
 from oneshot_lib.data.digits import DigitSet, mnist
-from oneshot_lib.data.episodes import ClassRows, EvaluationEpisodes, Minibatch, evaluation_episodes, twenty
+from oneshot_lib.data.episodes import (
+    ClassRows,
+    EvaluationEpisodes,
+    Minibatch,
+    evaluation_episodes,
+    exemplars,
+    twenty,
+)
 from oneshot_lib.data.files import DataError
 from oneshot_lib.data.pictures import Prepared, polarity, prepare, read_picture
 from oneshot_lib.data.preprocessing import (
@@ -40,6 +47,7 @@ __all__ = [
     "describe",
     "download",
     "evaluation_episodes",
+    "exemplars",
     "mnist",
     "polarity",
     "prepare",

@@ -151,3 +151,11 @@ def twenty(characters) -> np.ndarray:
     content = read_file(f"{characters.name}-twenty")
     number = {c: i for i, c in enumerate(characters.classes)}
     return np.array([number[name] * 20 + drawing for name, drawing in content.items()])
+
+
+def exemplars(characters) -> np.ndarray:
+    """The rows (K,) of one typical drawing of each test character of the weak split, in the order of the classes: what
+    a one-shot model is shown before its drawings are judged."""
+    content = read_file(f"{characters.name}-exemplars")
+    number = {c: i for i, c in enumerate(characters.classes)}
+    return np.array(sorted(number[name] * 20 + drawing for name, drawing in content.items()))

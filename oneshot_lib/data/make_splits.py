@@ -131,6 +131,21 @@ def varied(source: CharacterSet, test_rows: list[int]) -> dict[str, int]:
     return {source.classes[index]: int(typical[index] % 20) for index in sorted(chosen)}
 
 
+def exemplars(source: CharacterSet) -> dict[str, int]:
+    """Of each test character of the weak split its most typical drawing: the one that a model is shown when its own
+    drawings are judged (Boutin et al. 2022).
+
+    Typical is what has the largest cosine with the mean of its character's drawings, on coarse pictures (13x13).
+    """
+    grey = source.grey("26-area").astype(float).reshape(len(source), 13, 2, 13, 2).mean((2, 4)).reshape(len(source), -1)
+    grey /= np.sqrt((grey**2).sum(1, keepdims=True))
+    made = {}
+    for index in np.unique(source.class_index[source.split("weak").test]):
+        drawings = grey[source.class_index == index]
+        made[source.classes[index]] = int(np.argmax(drawings @ drawings.mean(0)))
+    return made
+
+
 def main(names: list[str]) -> None:
     """Write the files of the sources named, or of both."""
     folder = Path(__file__).parent / "splits"
@@ -146,6 +161,7 @@ def main(names: list[str]) -> None:
                 "episodes-within": episodes(source, within=True),
                 "episodes-random-1200": episodes(source, within=False, split="random-1200"),
                 "twenty": varied(source, made["random-drawings"]["test_rows"]),
+                "exemplars": exemplars(source),
             },
         )
 

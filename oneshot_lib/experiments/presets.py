@@ -7,7 +7,7 @@ full settings with less of some.
 
 from dataclasses import dataclass, replace
 
-from oneshot_lib.experiments import families, hewitt, reed
+from oneshot_lib.experiments import boutin, families, hewitt, reed
 from oneshot_lib.experiments.definition import PRESETS, Experiment, Row, Settings, cast, check
 
 __all__ = ["EXPERIMENTS", "PRESETS", "Experiment", "Row", "SequentialRow", "SequentialSettings", "Settings", "cast",
@@ -16,10 +16,13 @@ __all__ = ["EXPERIMENTS", "PRESETS", "Experiment", "Row", "SequentialRow", "Sequ
 
 @dataclass(frozen=True)
 class SequentialRow(Row):
-    """A sequential model, by its canvas and its steps; `paper` has the NLL of "test" and "train", in nats."""
+    """A sequential model, by its canvas, its steps and its attention; `paper` has the NLL of "test" and "train", in
+    nats. `share` is how many times the training steps of the settings it takes."""
 
     canvas: str
     steps: int
+    attention: str = "axis-aligned"
+    share: float = 1.0
 
     def published(self, metric: str, kind: str) -> float | None:
         half = "train" if metric.startswith("train") else "test"
@@ -47,7 +50,7 @@ class SequentialSettings(Settings):
     gated_share: float = 1.0
 
     def steps(self, row: SequentialRow) -> int:
-        return round(self.training_steps * (self.gated_share if row.canvas == "cgru" else 1))
+        return round(self.training_steps * (self.gated_share if row.canvas == "cgru" else 1) * row.share)
 
     def images_a_step(self) -> int:
         return self.batch_size
@@ -71,9 +74,19 @@ TABLE1_ROWS = (
     SequentialRow("st-additive-t80", "ST + additive, 80 steps", "additive", 80, paper={"test": 81.6}),
     SequentialRow("st-cgru-t30", "ST + CGRU, 30 steps", "cgru", 30, paper={"test": 81.5}),
     SequentialRow("st-cgru-t80", "ST + CGRU, 80 steps", "cgru", 80, paper={"test": 80.5}),
+    SequentialRow("fc-cgru-t30", "FC + CGRU, 30 steps", "cgru", 30, "fully-connected"),  # the book's own
+    SequentialRow("fc-cgru-t80", "FC + CGRU, 80 steps", "cgru", 80, "fully-connected", paper={"test": 98.7}),
+)
+# every variety of `oneshot_lib.attention`, named here too since the command line waits for no torch
+VARIETIES = ("translation", "translation-scale", "axis-aligned", "similarity", "rotated", "affine", "multiple",
+             "gaussian", "fully-connected", "random", "error-large", "error-printed")
+ATTENTION_ROWS = (
+    *(SequentialRow(name, name.capitalize().replace("-", " "), "additive", 20, name) for name in VARIETIES),
+    SequentialRow("axis-aligned-longer", "Axis aligned, longer", "additive", 20, share=7.5),
 )
 TABLE3 = SequentialSettings(rows=("st-additive-t20", "st-cgru-t20", "st-additive-t80"))
-TABLE1 = SequentialSettings(rows=("st-cgru-t30", "st-cgru-t80", "st-additive-t30", "st-additive-t80"))
+TABLE1 = SequentialSettings(rows=("st-cgru-t30", "st-cgru-t80", "st-additive-t30", "st-additive-t80", "fc-cgru-t80"))
+ATTENTION = SequentialSettings(rows=tuple(row.key for row in ATTENTION_ROWS), training_steps=100_000)
 LAPTOP = dict(
     learning_rate=2e-3,
     warmup=100,
@@ -110,10 +123,10 @@ EXPERIMENTS = {
             TABLE1_ROWS,
             presets={
                 "full": TABLE1,
-                "laptop": replace(TABLE1, rows=("st-cgru-t30",), training_steps=24_000, **LAPTOP),
+                "laptop": replace(TABLE1, rows=("st-cgru-t30", "fc-cgru-t30"), training_steps=24_000, **LAPTOP),
                 "quick": replace(TABLE1, rows=("st-cgru-t30",), **QUICK),
             },
-            minutes={"quick": 0.2, "laptop": 40, "full": 2_400},
+            minutes={"quick": 0.2, "laptop": 80, "full": 3_000},
             also=("figure4",),
         ),
         Experiment(
@@ -132,9 +145,26 @@ EXPERIMENTS = {
             minutes={"quick": 0.2, "laptop": 55, "full": 1_500},
             also=("figure4",),
         ),
+        Experiment(
+            "rezende-attention",
+            "every variety of attention, NLL on 28x28 Omniglot",
+            f"{REZENDE}, section 2 and appendix B",
+            "characters",
+            "28-area",
+            "weak",
+            ATTENTION_ROWS,
+            presets={
+                "full": ATTENTION,
+                "laptop": replace(ATTENTION, training_steps=4_000, **LAPTOP),
+                "quick": replace(ATTENTION, rows=("axis-aligned", "gaussian", "error-large"), **QUICK | {
+                    "training_steps": 6}),
+            },
+            minutes={"quick": 0.3, "laptop": 120, "full": 900},
+        ),
         *hewitt.EXPERIMENTS,
         *families.EXPERIMENTS,
         *reed.EXPERIMENTS,
+        *boutin.EXPERIMENTS,
     )
 }
 

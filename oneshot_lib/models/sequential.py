@@ -23,8 +23,12 @@ Where the paper is silent or torn, this file decides:
 - Sprites are 12x12 for reading and writing (section 4 says "12 x 12 kernels", section 3.2.3 "10 x 10 image");
   a written patch has as many channels as the canvas.
 - mu and sigma come from one hidden layer of 256 rectified units over (r_t, h_{t-1}): the "further non-linear function".
-- Windows are axis-aligned (`attention="axis-aligned"`: centre and log scale, four numbers) or general affine
-  (`"affine"`: six). The kernels are those of `oneshot_lib.attention`.
+- Reading and writing are by one variety of `oneshot_lib.attention.VARIETIES`, `attention="axis-aligned"` where nothing
+  else is said; its numbers are a linear layer of h_{t-1} where it reads and of h_t where it writes.
+- A place that is drawn, not asked for (`"random"`, `"error-large"`, `"error-printed"`), is told to q. One drawn at
+  random is told to the LSTM as well, beside z_t, since the patch is written there; it is independent of everything,
+  so its price is nothing. One drawn by the error is noise of q's own: averaged over it the free energy is a bound as
+  before.
 - h_0, the LSTM's first cell state and c_0 are zero.
 """
 
@@ -43,7 +47,6 @@ from ..objectives import FreeEnergy, free_energy
 from .attentive_scan import attentive_scan
 
 CANVASES = ("additive", "cgru")
-WINDOWS = {"axis-aligned": 4, "affine": 6}  # numbers a window takes
 
 
 @dataclass(frozen=True)
@@ -59,15 +62,16 @@ class SequentialConfig:
     patch: int = 12
     posterior_hidden: int = 256
     attention: str = "axis-aligned"
+    windows: int = 2  # of attention "multiple"
     canvas_size: int | None = None  # None: that of the image
 
     def __post_init__(self):
         if self.canvas not in CANVASES:
             raise ValueError(f"canvas is {self.canvas!r}; expected one of {', '.join(CANVASES)}")
-        if self.attention not in WINDOWS:
-            raise ValueError(f"attention is {self.attention!r}; expected one of {', '.join(WINDOWS)}")
+        if self.attention not in attention.VARIETIES:
+            raise ValueError(f"attention is {self.attention!r}; expected one of {', '.join(attention.VARIETIES)}")
         for name in ("image_size", "steps", "hidden", "latent", "canvas_channels", "patch", "posterior_hidden",
-                     "canvas_pixels"):
+                     "canvas_pixels", "windows"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} is {value!r}; expected a whole number of at least 1")
@@ -80,19 +84,22 @@ class SequentialConfig:
 
 class States(NamedTuple):
     """What the loop over h leaves: `h` (B, T, hidden) and `z` (B, T, latent), and for a posterior also each step's
-    Gaussian (B, T, latent) and the window it read through (B, T, 2, 3)."""
+    Gaussian (B, T, latent) and the window it read through (B, T, 2, 3). `places` (B, T, 2) are those drawn for writing,
+    of an attention that does not ask for them. Of several windows a step, (B, T, K, 2, 3)."""
 
     h: Tensor
     z: Tensor
     posterior: DiagonalGaussian | None = None
     read_window: Tensor | None = None
+    places: Tensor | None = None
 
 
 class Drawing(NamedTuple):
     """Everything that a picture of the drawing process needs.
 
     `probabilities` (B, T+1, 1, H, W): f_o(c_t) through a sigmoid after t = 0, ..., T steps. `write_window` and
-    `read_window` (B, T, 2, 3): patch to image coordinates, `oneshot_lib.attention`. `kl` (B, T): nats.
+    `read_window` (B, T, 2, 3): patch to image coordinates, `oneshot_lib.attention`; (B, T, K, 2, 3) where a step has
+    several windows. `kl` (B, T): nats.
     `z` (B, T, latent). Drawn from the prior there is no image to read and nothing to pay: `read_window`
     and `kl` are None.
     """
@@ -137,6 +144,16 @@ def output_network(config: SequentialConfig) -> nn.Module:
         nn.Upsample((config.image_size,) * 2, mode="bilinear", align_corners=False), nn.Conv2d(32, 1, 3, padding=1))
 
 
+def asking(variety: attention.Attention, hidden: int) -> nn.Linear | None:
+    """The layer that asks for a variety's numbers, or None where there is nothing to ask."""
+    return nn.Linear(hidden, variety.numbers) if variety.asked and variety.numbers else None
+
+
+def _windows(variety: attention.Attention, numbers: Tensor, size: tuple, image_size: tuple) -> Tensor:
+    window = variety.windows(numbers, size, image_size)
+    return window[..., 0, :, :] if variety.windows_a_step == 1 else window
+
+
 class SequentialModel(nn.Module):
     """Rezende et al. 2016, eqs. 3 to 13, without the context x' of eq. 4.
 
@@ -148,16 +165,23 @@ class SequentialModel(nn.Module):
     def __init__(self, config: SequentialConfig | None = None):
         super().__init__()
         self.config = config = config or SequentialConfig()
-        window = WINDOWS[config.attention]
+        self.reader = attention.named(config.attention, config.windows)
+        self.writer = self.reader.writer()
+        self.image_area, self.canvas_area = (config.image_size,) * 2, (config.canvas_pixels,) * 2
+        self.read_size = self.reader.patch_size(config.patch, self.image_area)
+        self.write_size = self.writer.patch_size(config.patch, self.canvas_area)
+        sprite = math.prod(self.read_size) * self.reader.windows_a_step
+        patch = math.prod(self.write_size) * self.writer.windows_a_step * config.canvas_channels
         # generation: theta
-        self.lstm = nn.LSTMCell(config.latent, config.hidden)
-        self.write_patch = nn.Linear(config.hidden, config.patch * config.canvas_channels * config.patch)
-        self.write_window = nn.Linear(config.hidden, window)
+        self.lstm = nn.LSTMCell(config.latent + (0 if self.writer.asked else self.writer.numbers), config.hidden)
+        self.write_patch = nn.Linear(config.hidden, patch)
+        self.write_window = asking(self.writer, config.hidden)
         self.cgru = ConvolutionalGRU(config.canvas_channels) if config.canvas == "cgru" else None
         self.output = output_network(config)
         # inference: phi
-        self.read_window = nn.Linear(config.hidden, window)
-        self.posterior_hidden = nn.Linear(config.patch**2 + config.hidden, config.posterior_hidden)
+        self.read_window = asking(self.reader, config.hidden)
+        told = 0 if self.reader.asked else self.reader.numbers
+        self.posterior_hidden = nn.Linear(sprite + config.hidden + told, config.posterior_hidden)
         self.posterior_output = nn.Linear(config.posterior_hidden, 2 * config.latent)
         self.product_dtype = torch.float32  # of the large products: see `attentive_scan.faster_dtype`
         self._start_gently()
@@ -171,49 +195,81 @@ class SequentialModel(nn.Module):
         nn.init.constant_(self.lstm.bias_ih[self.config.hidden : 2 * self.config.hidden], 1.0)
         nn.init.normal_(self.posterior_output.weight, std=0.01)
         nn.init.zeros_(self.posterior_output.bias)
-        half = math.log(0.5)
-        start = [0.0, 0.0, half, half] if self.config.attention == "axis-aligned" else [0.5, 0, 0, 0, 0.5, 0]
-        for layer in (self.write_window, self.read_window):
-            nn.init.normal_(layer.weight, std=0.05)
-            layer.bias.data.copy_(torch.tensor(start))
+        for variety, layer in ((self.writer, self.write_window), (self.reader, self.read_window)):
+            if layer is not None:
+                nn.init.normal_(layer.weight, std=0.05)
+                layer.bias.data.copy_(variety.start())
 
     # --- the loop over h -------------------------------------------------------------------------------------------
 
+    @property
+    def separable(self) -> bool:
+        """Whether reading and writing are the axis-aligned windows that the fast paths are made for."""
+        return self.config.attention == "axis-aligned"
+
     def window(self, raw: Tensor) -> Tensor:
-        """The numbers that a linear layer gave (..., 4 or 6) -> window (..., 2, 3).
+        """The numbers of a write (..., n) -> its window (..., 2, 3), or (..., K, 2, 3) where a step has several.
 
-        Axis-aligned: (x, y, log half-width, log half-height). Affine: the matrix, row by row.
+        Axis-aligned: (x, y, log half-width, log half-height); the others as `oneshot_lib.attention.varieties` says.
         """
-        if self.config.attention == "affine":
-            return raw.unflatten(-1, (2, 3))
-        return attention.axis_aligned(raw[..., :2], raw[..., 2:].exp())
+        return _windows(self.writer, raw, self.write_size, self.canvas_area)
 
-    def prior_states(self, z: Tensor) -> States:
-        """h_1, ..., h_T for given latents (B, T, latent): the generative recurrence, no inference network in sight."""
+    def prior_states(self, noise: Tensor) -> States:
+        """h_1, ..., h_T for given latents z (B, T, latent): the generative recurrence, no inference network in sight.
+
+        An attention that draws where it writes takes its noise beside them, (B, T, latent + 2).
+        """
+        z, places = self._places(noise)
         state, h = self._start(z), []
-        for z_t in z.unbind(1):
-            state = self.lstm(z_t, state)
+        for t, z_t in enumerate(z.unbind(1)):
+            state = self.lstm(z_t if places is None else torch.cat([z_t, places[:, t]], 1), state)
             h.append(state[0])
-        return States(torch.stack(h, 1), z)
+        return States(torch.stack(h, 1), z, places=places)
 
-    def posterior_step(self, x: Tensor, h: Tensor) -> tuple[DiagonalGaussian, Tensor]:
-        """q(z_t | z_<t, x), eqs. 11 and 12: `x` (B, 1, H, W), `h` (B, hidden) -> its Gaussian (B, latent), window."""
-        window = self.window(self.read_window(h))  # (B, 2, 3)
-        sprite = attention.read(x, window, (self.config.patch,) * 2, self.config.attention == "axis-aligned")
-        hidden = self.posterior_hidden(torch.cat([sprite.flatten(1), h], 1)).relu()
+    def posterior_step(self, x: Tensor, h: Tensor, place: Tensor | None = None) -> tuple[DiagonalGaussian, Tensor]:
+        """q(z_t | z_<t, x), eqs. 11 and 12: `x` (B, 1, H, W), `h` (B, hidden) -> its Gaussian (B, latent), window.
+
+        `place` (B, 2) is where to look, of an attention that does not ask.
+        """
+        numbers = place if place is not None else self.read_window(h) if self.reader.numbers else h[:, :0]
+        sprite = self.reader.read(x, numbers, self.read_size)
+        known = [sprite.flatten(1), h] if place is None else [sprite.flatten(1), h, place]
+        hidden = self.posterior_hidden(torch.cat(known, 1)).relu()
         mean, log_sigma = self.posterior_output(hidden).chunk(2, 1)
-        return DiagonalGaussian(mean, log_sigma), window
+        return DiagonalGaussian(mean, log_sigma), _windows(self.reader, numbers, self.read_size, self.image_area)
 
     def posterior_states(self, x: Tensor, noise: Tensor) -> States:
-        """The posterior's loop, written as the equations are: `x` (B, 1, H, W), `noise` (B, T, latent)."""
-        state, steps = self._start(noise), []
-        for noise_t in noise.unbind(1):
-            q, window = self.posterior_step(x, state[0])
+        """The posterior's loop, written as the equations are: `x` (B, 1, H, W), `noise` (B, T, latent), with the noise
+        of an attention that draws its places beside it."""
+        noise, drawn = noise.split([self.config.latent, noise.shape[2] - self.config.latent], 2)
+        state, steps, places, canvas = self._start(noise), [], [], None
+        for t, noise_t in enumerate(noise.unbind(1)):
+            place = None if self.reader.asked else self._look(drawn[:, t], x, canvas)
+            q, window = self.posterior_step(x, state[0], place)
             z_t = q.sample(noise_t)
-            state = self.lstm(z_t, state)
+            state = self.lstm(z_t if self.writer.asked else torch.cat([z_t, place], 1), state)
             steps.append((state[0], z_t, q.mean, q.log_sigma, window))
+            places.append(place)
+            if isinstance(self.reader, attention.ErrorBased):
+                canvas = self._canvas_after(state[0].detach(), canvas)
         h, z, mean, log_sigma, window = (torch.stack(terms, 1) for terms in zip(*steps, strict=True))
-        return States(h, z, DiagonalGaussian(mean, log_sigma), window)
+        where = None if self.writer.asked else torch.stack(places, 1)
+        return States(h, z, DiagonalGaussian(mean, log_sigma), window, where)
+
+    def _look(self, drawn: Tensor, x: Tensor, canvas: Tensor | None) -> Tensor:
+        """Where a step looks that does not ask, (B, 2): anywhere, or where the canvas so far errs."""
+        if not isinstance(self.reader, attention.ErrorBased):
+            return self.reader.draw(drawn, self.read_size, self.image_area)
+        with torch.no_grad():
+            canvas = x.new_zeros(len(x), self.config.canvas_channels, *self.canvas_area) if canvas is None else canvas
+            return self.reader.draw(drawn, x, self.likelihood(canvas).mean)
+
+    @torch.no_grad()
+    def _canvas_after(self, h: Tensor, canvas: Tensor | None) -> Tensor:
+        """c_t after one more write, h_t (B, hidden): what error-based attention can't wait for."""
+        write = self.writes(h[:, None])[:, 0]
+        canvas = write if canvas is None else canvas + write
+        return canvas if self.cgru is None else self.cgru(canvas)
 
     def posterior(self, x: Tensor, generator: torch.Generator | None = None, noise: Tensor | None = None,
                   fused: bool | None = None) -> States:
@@ -226,9 +282,9 @@ class SequentialModel(nn.Module):
         if x.dim() != 4 or x.shape[1:] != (1, size, size):
             raise ValueError(f"x has shape {tuple(x.shape)}; expected (B, 1, {size}, {size})")
         if noise is None:
-            noise = self._noise(len(x), x, generator)
+            noise = self._noise(len(x), x, generator, self.reader.noise)
         if fused is None:
-            fused = self.config.attention == "axis-aligned"
+            fused = self.separable
         if not fused:
             return self.posterior_states(x, noise)
         h, mean, log_sigma, raw = attentive_scan(
@@ -241,40 +297,50 @@ class SequentialModel(nn.Module):
     # --- the canvas ------------------------------------------------------------------------------------------------
 
     def patches(self, h: Tensor) -> Tensor:
-        """What is written, before its window: h (..., hidden) -> (..., patch, channels, patch), rows outermost."""
+        """What is written, before its window: h (..., hidden) -> (..., patch, channels, patch), rows outermost, K times
+        the canvas's channels where a step has K windows."""
         with torch.autocast(h.device.type, self.product_dtype, enabled=self.product_dtype != torch.float32):
             patch = self.write_patch(h).to(h.dtype)
-        return patch.unflatten(-1, (self.config.patch, self.config.canvas_channels, self.config.patch))
+        return patch.unflatten(-1, (self.write_size[0], -1, self.write_size[1]))
 
-    def writes(self, h: Tensor) -> Tensor:
-        """f_w(h_t) of every step at once: h (B, T, hidden) -> (B, T, C, H, W)."""
-        window, patch = self.window(self.write_window(h)), self.patches(h).transpose(-2, -3)
-        full = attention.write(patch.flatten(0, 1), window.flatten(0, 1), (self.config.canvas_pixels,) * 2,
-                               self.config.attention == "axis-aligned")
+    def write_numbers(self, h: Tensor, places: Tensor | None = None) -> Tensor:
+        """The numbers of the writes: asked for by h (..., hidden), or the `places` (..., 2) that were drawn."""
+        if places is not None:
+            return places
+        return self.write_window(h) if self.writer.numbers else h[..., :0]
+
+    def writes(self, h: Tensor, places: Tensor | None = None) -> Tensor:
+        """f_w(h_t) of every step at once: h (B, T, hidden), with its `places` where they are drawn -> (B, T, C, H, W).
+        """
+        if places is None and not self.writer.asked:
+            raise ValueError(f"places is None; expected those of `States`: {self.config.attention!r} draws them")
+        numbers, patch = self.write_numbers(h, places), self.patches(h).transpose(-2, -3)
+        full = self.writer.write(patch.flatten(0, 1), numbers.flatten(0, 1), self.canvas_area)
         return full.unflatten(0, h.shape[:2])
 
-    def gated(self, h: Tensor) -> list[Tensor]:
+    def gated(self, h: Tensor, places: Tensor | None = None) -> list[Tensor]:
         """c_1, ..., c_T of the gated canvas, each (B, C, H, W). Pixels lie in memory with their channels side by side,
         which a convolution of so few channels runs through in a third of the time."""
-        writes = self.writes(h.transpose(0, 1)).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        places = None if places is None else places.transpose(0, 1)
+        writes = self.writes(h.transpose(0, 1), places).flatten(0, 1).contiguous(memory_format=torch.channels_last)
         canvases, canvas = [], 0
         for write in writes.chunk(h.shape[1]):
             canvas = self.cgru(canvas + write)
             canvases.append(canvas)
         return canvases
 
-    def canvases(self, h: Tensor) -> Tensor:
+    def canvases(self, h: Tensor, places: Tensor | None = None) -> Tensor:
         """c_0, ..., c_T for h (B, T, hidden) -> (B, T+1, C, H, W)."""
-        after = self.writes(h).cumsum(1) if self.cgru is None else torch.stack(self.gated(h), 1)
+        after = self.writes(h, places).cumsum(1) if self.cgru is None else torch.stack(self.gated(h, places), 1)
         return torch.cat([torch.zeros_like(after[:, :1]), after], 1)
 
-    def canvas(self, h: Tensor) -> Tensor:
+    def canvas(self, h: Tensor, places: Tensor | None = None) -> Tensor:
         """c_T alone, (B, C, H, W). The additive canvas over axis-aligned windows is one matrix product an image:
         the sum over steps is the sum of the product's inner dimension."""
         if self.cgru is not None:
-            return self.gated(h)[-1]
-        if self.config.attention != "axis-aligned":
-            return self.writes(h).sum(1)
+            return self.gated(h, places)[-1]
+        if not self.separable:
+            return self.writes(h, places).sum(1)
         c = self.config
         y, x = attention.axis_kernels(self.window(self.write_window(h)), (c.patch,) * 2, (c.canvas_pixels,) * 2)
         rows = self.patches(h).flatten(-3, -2) @ x  # (B, T, patch * C, patch) (B, T, patch, W)
@@ -292,7 +358,7 @@ class SequentialModel(nn.Module):
                  fused: bool | None = None) -> FreeEnergy:
         """The terms of the free-energy bound (eq. 8) at one draw of z: `x` (B, 1, H, W) -> (B,) and (B, T), nats."""
         states = self.posterior(x, generator, noise, fused)
-        return free_energy(self.likelihood(self.canvas(states.h)).log_prob(x), states.posterior.kl())
+        return free_energy(self.likelihood(self.canvas(states.h, states.places)).log_prob(x), states.posterior.kl())
 
     def log_weights(self, x: Tensor, k: int, generator: torch.Generator | None = None) -> Tensor:
         """log w = log p(x, z) - log q(z | x) for k draws of z an image, for `importance_weighted_bound`: (k, B), nats.
@@ -304,20 +370,24 @@ class SequentialModel(nn.Module):
             s = self.posterior(x, generator)
             prior = DiagonalGaussian(torch.zeros_like(s.z), torch.zeros_like(s.z))
             log_ratio = (prior.log_prob(s.z) - s.posterior.log_prob(s.z)).sum(1)
-            rows.append(self.likelihood(self.canvas(s.h)).log_prob(x) + log_ratio)
+            rows.append(self.likelihood(self.canvas(s.h, s.places)).log_prob(x) + log_ratio)
         return torch.stack(rows)
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """n images from the model, zeros and ones, (n, 1, H, W)."""
-        h = self.prior_states(self._noise(n, self.lstm.weight_hh, generator)).h
-        return self.likelihood(self.canvas(h)).sample(generator)
+        states = self.prior_states(self._noise(n, self.lstm.weight_hh, generator, self._places_noise))
+        return self.likelihood(self.canvas(states.h, states.places)).sample(generator)
 
     def draw(self, n: int = 1, generator: torch.Generator | None = None, z: Tensor | None = None) -> Drawing:
-        """A drawing process from the prior, or the one that the latents `z` (B, T, latent) spell out."""
+        """A drawing process from the prior, or the one that the latents `z` (B, T, latent) spell out. Where the places
+        of its writes are drawn, they are drawn anew."""
         if z is None:
             z = self._noise(n, self.lstm.weight_hh, generator)
         if z.dim() != 3 or z.shape[1:] != (self.config.steps, self.config.latent):
             raise ValueError(f"z has shape {tuple(z.shape)}; expected (B, {self.config.steps}, {self.config.latent})")
+        if self._places_noise:
+            noise = self._noise(len(z), z, generator, self._places_noise)
+            z = torch.cat([z, noise[..., self.config.latent :]], -1)
         return self._drawing(self.prior_states(z))
 
     def reconstruct(self, x: Tensor, generator: torch.Generator | None = None) -> Drawing:
@@ -325,14 +395,28 @@ class SequentialModel(nn.Module):
         return self._drawing(self.posterior(x, generator))
 
     def _drawing(self, states: States) -> Drawing:
-        canvases = self.canvases(states.h)  # (B, T+1, C, H, W)
+        canvases = self.canvases(states.h, states.places)  # (B, T+1, C, H, W)
         probabilities = self.likelihood(canvases.flatten(0, 1)).mean.unflatten(0, canvases.shape[:2])
         kl = None if states.posterior is None else states.posterior.kl()
-        return Drawing(probabilities, self.window(self.write_window(states.h)), states.read_window, kl, states.z)
+        write_window = self.window(self.write_numbers(states.h, states.places))
+        return Drawing(probabilities, write_window, states.read_window, kl, states.z)
 
-    def _noise(self, n: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
+    @property
+    def _places_noise(self) -> int:
+        """How many normals a step of the prior takes besides z, to draw where it writes."""
+        return 0 if self.writer.asked else self.writer.noise
+
+    def _places(self, noise: Tensor) -> tuple[Tensor, Tensor | None]:
+        """z (B, T, latent), and the places (B, T, 2) of an attention that draws where it writes."""
+        z, drawn = noise.split([self.config.latent, noise.shape[2] - self.config.latent], 2)
+        if drawn.shape[2] != self._places_noise:
+            raise ValueError(f"noise has shape {tuple(noise.shape)}; expected (B, T, {self.config.latent} + "
+                             f"{self._places_noise}), latents and what the places are drawn from")
+        return z, None if self.writer.asked else self.writer.draw(drawn, self.write_size, self.canvas_area)
+
+    def _noise(self, n: int, like: Tensor, generator: torch.Generator | None, more: int = 0) -> Tensor:
         device = generator.device if generator is not None else like.device
-        shape = (n, self.config.steps, self.config.latent)
+        shape = (n, self.config.steps, self.config.latent + more)
         return torch.randn(shape, generator=generator, device=device, dtype=like.dtype).to(like.device)
 
     def _start(self, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,10 +15,11 @@ _HOME = {
     "PixelPlayer": "pixel_player",
     "SetBoundExplorer": "set_bound",
     "SupportPicker": "support_picker",
+    "WindowExplorer": "window_explorer",
 }
 
 __all__ = ["Beside", "BoundExplorer", "CanvasPlayer", "EpisodeViewer", "InnerStepExplorer", "PixelPlayer",
-           "SetBoundExplorer", "SupportPicker"]
+           "SetBoundExplorer", "SupportPicker", "WindowExplorer"]
 
 
 def __getattr__(name):

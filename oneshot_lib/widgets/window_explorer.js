@@ -1,0 +1,500 @@
+// The window explorer: drag a window over a drawing, see the patch, the write, and what pulls the window. All of it is
+// computed here, by the formulas of oneshot_lib.attention. Live in a kernel and alone in a page: static_html.py.
+
+const PATCH = 12;
+const VIEW = 1.3; // how far the picture shows beyond the paper's edge at 1
+const PLACE = ["x", "y", "half_width", "half_height", "angle", "shear", "variance"];
+const degrees = 180 / Math.PI;
+const same = (value) => value;
+// min, max and step are the slider's own; `of` and `to` are its value of the number, and the number of its value.
+const SLIDERS = {
+  x: { text: "centre x", min: -1.2, max: 1.2, step: 0.02, digits: 2, unit: "" },
+  y: { text: "centre y", min: -1.2, max: 1.2, step: 0.02, digits: 2, unit: "" },
+  half_width: { text: "half-width", min: 0.1, max: 1.2, step: 0.02, digits: 2, unit: "" },
+  half_height: { text: "half-height", min: 0.1, max: 1.2, step: 0.02, digits: 2, unit: "" },
+  angle: { text: "angle", min: -180, max: 180, step: 3, digits: 0, unit: "°", of: (v) => v * degrees, to: (v) => v / degrees },
+  shear: { text: "shear", min: -1, max: 1, step: 0.02, digits: 2, unit: "" },
+  variance: { text: "variance", min: -1, max: 2, step: 0.05, digits: 2, unit: " px²", of: Math.log10, to: (v) => 10 ** v },
+};
+const VARIETIES = {
+  translation: "translation", "translation-scale": "translation and scale", "axis-aligned": "axis-aligned",
+  similarity: "similarity", rotated: "rotated", affine: "affine", gaussian: "Gaussian filterbank",
+};
+const EXPLORER = `
+  <p class="oneshot-label" data-part="label"></p>
+  <div class="oneshot-choice">
+    <div class="oneshot-shown" data-part="shown" role="radiogroup" aria-label="drawing"></div>
+    <label><span>variety</span> <select data-part="variety" aria-label="variety of attention"></select></label>
+  </div>
+  <div class="oneshot-panels">
+    <figure><canvas class="oneshot-where" data-part="where" role="img"></canvas>
+      <figcaption><i class="oneshot-reads"></i>window: drag it, its corner, its knob
+        <span><i class="oneshot-pulls"></i>the pull</span></figcaption></figure>
+    <div class="oneshot-seen">
+      <figure><span class="oneshot-sheet"><canvas data-part="patch" role="img"></canvas></span>
+        <figcaption>read, <var>r</var> = <var>Wx</var></figcaption></figure>
+      <figure><span class="oneshot-sheet"><canvas data-part="written" role="img"></canvas></span>
+        <figcaption>written, <var>W</var><sup>⊤</sup><var>r</var></figcaption></figure>
+    </div>
+  </div>
+  <div class="oneshot-says" data-part="says">
+    <p>ink seen, <var>E</var> = ½‖<var>r</var>‖² <b data-part="ink"></b></p>
+    <p>pull on the centre <b data-part="centre"></b></p>
+    <button type="button" data-part="go">let go</button>
+  </div>
+  <p class="oneshot-versus">here, <span data-part="versus"></span></p>
+  <div class="oneshot-tuning" data-part="tuning"><span class="oneshot-head">pull, ∂<var>E</var></span></div>`;
+
+// --- reading: one kernel row with its slopes in the position and in the width, or in the variance ---
+
+function tent(position, width, pixels) {
+  const b = 1 / width, row = { k: [], dp: [], dw: [] };
+  for (let n = 0; n < pixels; n++) {
+    const off = position - n, far = Math.abs(off), k = b - b * b * far, inside = k > 0;
+    row.k.push(inside ? k : 0);
+    row.dp.push(inside && far > 1e-9 ? -b * b * Math.sign(off) : 0); // on its tip a tent has no slope, as in torch
+    row.dw.push(inside ? 2 * b * b * b * far - b * b : 0);
+  }
+  return row;
+}
+
+function bell(position, variance, pixels) {
+  const off = Array.from({ length: pixels }, (_, n) => n - position);
+  const raw = off.map((d) => Math.exp((-d * d) / (2 * variance)));
+  const sum = raw.reduce((a, b) => a + b, 0), total = Math.max(sum, 1e-8);
+  const k = raw.map((value) => value / total), whole = sum >= 1e-8 ? 1 : 0;
+  const mean = whole * off.reduce((a, d, n) => a + d * k[n], 0);
+  const square = whole * off.reduce((a, d, n) => a + d * d * k[n], 0);
+  return {
+    k,
+    dp: k.map((value, n) => (value * (off[n] - mean)) / variance),
+    dw: k.map((value, n) => (value * (off[n] ** 2 - square)) / (2 * variance * variance)),
+  };
+}
+
+// The window's two sides, as vectors from its centre, and how they move with each number that is asked for.
+function sides({ half_width, half_height, angle, shear }, asked, size) {
+  const own = asked.includes("half_width"), fixed = PATCH / size;
+  const w = own ? half_width : fixed, h = asked.includes("half_height") ? half_height : w;
+  const [c, s] = asked.includes("angle") ? [Math.cos(angle), Math.sin(angle)] : [1, 0];
+  const k = asked.includes("shear") ? shear : 0;
+  const u = [w * c, w * s], v = [h * (k * c - s), h * (k * s + c)];
+  const tied = own && !asked.includes("half_height");
+  return {
+    u, v,
+    moves: {
+      half_width: [u, tied ? v : [0, 0]],
+      half_height: [[0, 0], v],
+      angle: [[-u[1], u[0]], [-v[1], v[0]]],
+      shear: [[0, 0], [h * c, h * s]],
+    },
+  };
+}
+
+// What the window sees of the image, what it writes back, E, and the gradient of E in every number that is asked for.
+function glance(image, size, place, asked) {
+  const { u, v, moves } = sides(place, asked, size), gaussian = asked.includes("variance");
+  const spacing = [0, 1].map((a) => (size / PATCH) * Math.hypot(u[a], v[a]));
+  const wide = spacing.map((s) => (gaussian ? place.variance : Math.max(1, s)));
+  const patch = new Float64Array(PATCH * PATCH), written = new Float64Array(size * size);
+  const slope = { centre: [0, 0], u: [0, 0], v: [0, 0], wide: [0, 0] };
+  for (let p = 0; p < patch.length; p++) {
+    const px = (2 * (p % PATCH) + 1) / PATCH - 1, py = (2 * Math.floor(p / PATCH) + 1) / PATCH - 1;
+    const at = [place.x, place.y].map((c, a) => ((c + u[a] * px + v[a] * py + 1) * size) / 2 - 0.5);
+    const [X, Y] = at.map((position, a) => (gaussian ? bell : tent)(position, wide[a], size));
+    let r = 0;
+    const d = { px: 0, py: 0, wx: 0, wy: 0 };
+    for (let i = 0; i < size; i++) {
+      if (!Y.k[i] && !Y.dp[i] && !Y.dw[i]) continue;
+      let [k, dp, dw] = [0, 0, 0];
+      for (let j = 0, row = i * size; j < size; j++) {
+        const value = image[row + j];
+        if (!value) continue;
+        k += X.k[j] * value;
+        dp += X.dp[j] * value;
+        dw += X.dw[j] * value;
+      }
+      r += Y.k[i] * k;
+      d.px += Y.k[i] * dp;
+      d.wx += Y.k[i] * dw;
+      d.py += Y.dp[i] * k;
+      d.wy += Y.dw[i] * k;
+    }
+    patch[p] = r;
+    if (!r) continue;
+    [d.px, d.py].forEach((step, a) => {
+      const pull = (r * step * size) / 2;
+      slope.centre[a] += pull;
+      slope.u[a] += pull * px;
+      slope.v[a] += pull * py;
+    });
+    slope.wide[0] += r * d.wx;
+    slope.wide[1] += r * d.wy;
+    for (let i = 0; i < size; i++) {
+      if (!Y.k[i]) continue;
+      for (let j = 0; j < size; j++) written[i * size + j] += r * Y.k[i] * X.k[j];
+    }
+  }
+  const pull = { x: slope.centre[0], y: slope.centre[1] };
+  if (gaussian) pull.variance = place.variance * (slope.wide[0] + slope.wide[1]);
+  for (const a of [0, 1]) { // a tent grows with the spacing, once that is more than a pixel
+    if (gaussian || spacing[a] < 1) continue;
+    const grow = (slope.wide[a] * (size / PATCH) ** 2) / spacing[a];
+    slope.u[a] += grow * u[a];
+    slope.v[a] += grow * v[a];
+  }
+  for (const name of asked.filter((one) => moves[one])) {
+    const [du, dv] = moves[name];
+    pull[name] = slope.u[0] * du[0] + slope.u[1] * du[1] + slope.v[0] * dv[0] + slope.v[1] * dv[1];
+  }
+  return { patch, written, ink: patch.reduce((sum, r) => sum + (r * r) / 2, 0), pull };
+}
+
+// --- words ---
+
+const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
+const minus = (text) => text.replace(/-/g, "−");
+const raised = (power) => minus(String(power)).replace(/[−0-9]/g, (c) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["−0123456789".indexOf(c)]);
+
+function said(value) { // "0", "12.3", "1.2·10⁻³⁰"
+  const size = Math.abs(value);
+  if (!size) return "0";
+  if (size >= 0.01 && size < 1000) return minus(value.toFixed(size < 10 ? 3 : 1));
+  const [digits, power] = value.toExponential(1).split("e");
+  return minus(digits) + "·10" + raised(+power);
+}
+
+const plainly = (value) => (value ? said(value) : "0, exactly");
+
+function render({ model, el }) {
+  const root = document.createElement("div");
+  root.className = "oneshot oneshot-player oneshot-window";
+  root.setAttribute("role", "group");
+  // JupyterLab has plans of its own for the keys, unless the element that has the focus says this.
+  root.addEventListener("focusin", (event) => event.target.setAttribute("data-lm-suppress-shortcuts", "true"));
+  root.innerHTML = EXPLORER;
+  el.append(root);
+  const part = (name) => root.querySelector(`[data-part="${name}"]`);
+  const scene = model.get("scene"), size = scene.size, view = scene.ink;
+  const octets = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+  const place = {};
+  let image, drawing, variety, asked, seen, clock = 0, telling = false, held = null;
+
+  const imageOf = (k) => Float64Array.from(octets.subarray(k * size * size, (k + 1) * size * size), (v) => v / 255);
+  const colour = (what) => getComputedStyle(root).getPropertyValue(`--oneshot-${what}`).trim();
+
+  // --- pictures ---
+
+  function paint(canvas, values, side, top) { // ink of the page's own colour, as dark as its share of `top`
+    Object.assign(canvas, { width: side, height: side });
+    const context = canvas.getContext("2d"), picture = context.createImageData(side, side);
+    const ink = [1, 3, 5].map((k) => parseInt(colour("text").slice(k, k + 2), 16));
+    values.forEach((value, k) => picture.data.set([...ink, top ? (255 * value) / top : 0], 4 * k));
+    context.putImageData(picture, 0, 0);
+    return canvas;
+  }
+
+  function handles() { // of the corner and of the knob, in image coordinates, where there are any
+    const { u, v } = sides(place, asked, size), long = Math.hypot(...v);
+    const knob = v.map((one) => -one * (1 + 0.2 / long));
+    const at = (vector) => [place.x + vector[0], place.y + vector[1]];
+    return {
+      u, v,
+      scale: asked.includes("half_width") ? at([u[0] + v[0], u[1] + v[1]]) : null,
+      turn: asked.includes("angle") ? at(knob) : null,
+      top: at([-v[0], -v[1]]),
+      corners: [[-1, -1], [1, -1], [1, 1], [-1, 1]].map(([a, b]) => at([a * u[0] + b * v[0], a * u[1] + b * v[1]])),
+    };
+  }
+
+  function arrow(context, from, pull) { // the longer the stronger, on a logarithmic scale
+    const force = Math.hypot(...pull), tone = colour("write");
+    Object.assign(context, { strokeStyle: tone, fillStyle: tone, lineWidth: 3, lineCap: "round" });
+    context.beginPath();
+    if (!force) { // nothing pulls
+      context.arc(...from, 5, 0, 7);
+      context.lineWidth = 2;
+      return context.stroke();
+    }
+    const long = clamp(50 + 13 * Math.log10(force), 20, 90), [dx, dy] = pull.map((one) => one / force);
+    const to = [from[0] + long * dx, from[1] + long * dy], back = [to[0] - 11 * dx, to[1] - 11 * dy];
+    context.moveTo(...from);
+    context.lineTo(...back);
+    context.stroke();
+    context.beginPath();
+    context.moveTo(...to);
+    context.lineTo(back[0] - 6 * dy, back[1] + 6 * dx);
+    context.lineTo(back[0] + 6 * dy, back[1] - 6 * dx);
+    context.fill();
+  }
+
+  function drawWhere() {
+    const canvas = part("where"), width = canvas.clientWidth;
+    if (!width) return;
+    const sharp = Math.max(devicePixelRatio || 1, 1);
+    Object.assign(canvas, { width: Math.round(width * sharp), height: Math.round(width * sharp) });
+    const context = canvas.getContext("2d");
+    context.scale(sharp, sharp);
+    const to = ([x, y]) => [((x / VIEW + 1) * width) / 2, ((y / VIEW + 1) * width) / 2];
+    const [left, side] = [to([-1, -1])[0], width / VIEW];
+    context.fillStyle = colour("paper");
+    context.fillRect(left, left, side, side);
+    context.imageSmoothingEnabled = false;
+    context.drawImage(paint(document.createElement("canvas"), image, size, 1), left, left, side, side);
+    Object.assign(context, { strokeStyle: colour("line"), lineWidth: 1 });
+    context.strokeRect(left, left, side, side);
+
+    const { u, v, scale, turn, top, corners } = handles(), tone = colour("read");
+    Object.assign(context, { strokeStyle: tone, fillStyle: tone, lineWidth: 2, lineJoin: "round" });
+    for (let p = 0; p < PATCH * PATCH; p++) { // where the points of the patch look
+      const px = (2 * (p % PATCH) + 1) / PATCH - 1, py = (2 * Math.floor(p / PATCH) + 1) / PATCH - 1;
+      const [x, y] = to([place.x + u[0] * px + v[0] * py, place.y + u[1] * px + v[1] * py]);
+      context.fillRect(x - 1, y - 1, 2, 2);
+    }
+    context.beginPath();
+    for (const corner of corners) context.lineTo(...to(corner));
+    context.closePath();
+    context.globalAlpha = 0.08;
+    context.fill();
+    context.globalAlpha = 1;
+    context.stroke();
+    if (turn) {
+      context.beginPath();
+      context.moveTo(...to(top));
+      context.lineTo(...to(turn));
+      context.stroke();
+      context.beginPath();
+      context.arc(...to(turn), 6, 0, 7);
+      context.fill();
+    }
+    if (scale) context.fillRect(...to(scale).map((one) => one - 6), 12, 12);
+    arrow(context, to([place.x, place.y]), [seen.pull.x, seen.pull.y]);
+  }
+
+  // --- one state of the figure ---
+
+  function show() {
+    seen = glance(image, size, place, asked);
+    drawWhere();
+    for (const [name, side] of [["patch", PATCH], ["written", size]]) {
+      const top = Math.max(...seen[name]);
+      paint(part(name), seen[name], side, top);
+      const what = name === "patch" ? "the patch that is read" : "the patch written back";
+      part(name).setAttribute("aria-label", `${what}; the most ink in a pixel is ${top.toFixed(2)}`);
+    }
+    const force = Math.hypot(seen.pull.x, seen.pull.y);
+    part("ink").textContent = said(seen.ink);
+    part("centre").textContent = plainly(force);
+    part("centre").toggleAttribute("data-none", !force);
+    part("where").setAttribute("aria-label", `${scene.names[drawing]} with the window; pull on the centre ` +
+      (force ? `${said(seen.pull.x)} to the right, ${said(seen.pull.y)} downwards` : "exactly zero"));
+    const gaussian = variety === "gaussian";
+    const other = glance(image, size, place, scene.numbers[gaussian ? "translation-scale" : "gaussian"]).pull;
+    const [tents, bells] = gaussian ? [other, seen.pull] : [seen.pull, other];
+    const pulled = (pull) => `<b>${plainly(Math.hypot(pull.x, pull.y))}</b>`;
+    part("versus").innerHTML = `tents pull with ${pulled(tents)}, Gaussians of variance ${place.variance.toFixed(1)} with ${pulled(bells)}`;
+    for (const [name, { min, max, of = same, digits, unit }] of Object.entries(SLIDERS)) {
+      part(`${name}-row`).hidden = !asked.includes(name);
+      const value = of(place[name]), shown = minus((name === "variance" ? place[name] : value).toFixed(digits)) + unit;
+      part(name).value = value;
+      part(name).style.setProperty("--done", `${clamp((100 * (value - min)) / (max - min), 0, 100)}%`);
+      part(`${name}-now`).textContent = shown;
+      if (!asked.includes(name)) continue;
+      part(`${name}-pull`).textContent = said(seen.pull[name]);
+      part(name).setAttribute("aria-valuetext", `${shown}, pull ${said(seen.pull[name])}`);
+    }
+    part("variety").value = variety;
+    [...part("shown").children].forEach((radio, k) => {
+      radio.setAttribute("aria-checked", k === drawing);
+      radio.tabIndex = k === drawing ? 0 : -1;
+      paint(radio.querySelector("canvas"), imageOf(k), size, 1);
+    });
+  }
+
+  function load() {
+    [drawing, variety] = [model.get("drawing"), model.get("variety")];
+    [image, asked] = [imageOf(drawing), scene.numbers[variety]];
+    for (const name of PLACE) place[name] = model.get(name);
+    show();
+  }
+
+  // All at once: a change is heard here, too, while the others are still to be told.
+  function tell() {
+    telling = true;
+    for (const name of PLACE) model.set(name, place[name]);
+    model.set("drawing", drawing);
+    model.set("variety", variety);
+    telling = false;
+    model.save_changes();
+  }
+
+  function turn() {
+    if (telling) return;
+    stop();
+    load();
+  }
+
+  // --- letting go: the centre follows its pull ---
+
+  function stop() {
+    cancelAnimationFrame(clock);
+    clock = 0;
+    part("go").textContent = "let go";
+  }
+
+  function follow() { // one step of at most 0.03, a twentieth of E's slope in a hundred
+    const step = [seen.pull.x, seen.pull.y].map((pull) => 0.0005 * pull), long = Math.hypot(...step);
+    const share = long > 0.03 ? 0.03 / long : 1;
+    place.x = clamp(place.x + share * step[0], -1.2, 1.2);
+    place.y = clamp(place.y + share * step[1], -1.2, 1.2);
+    show();
+    return long;
+  }
+
+  part("go").addEventListener("click", () => {
+    if (clock) return stop(), tell();
+    let left = 240;
+    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const tick = () => {
+      let long = follow();
+      while (calm && long > 2e-5 && --left) long = follow();
+      if (long > 2e-5 && --left > 0) return (clock = requestAnimationFrame(tick));
+      stop();
+      tell();
+    };
+    part("go").textContent = "stop";
+    clock = requestAnimationFrame(tick);
+  });
+
+  // --- the mouse ---
+
+  const where = (event) => {
+    const box = part("where").getBoundingClientRect();
+    return [event.clientX - box.left, event.clientY - box.top].map((one) => (2 * one / box.width - 1) * VIEW);
+  };
+
+  function hit(at) {
+    const { u, v, scale, turn } = handles(), reach = (14 * 2 * VIEW) / part("where").clientWidth;
+    const near = (point) => point && Math.hypot(at[0] - point[0], at[1] - point[1]) < reach;
+    if (near(scale)) return "scale";
+    if (near(turn)) return "turn";
+    const [a, b] = inside([at[0] - place.x, at[1] - place.y], u, v);
+    return Math.max(Math.abs(a), Math.abs(b)) <= 1 || near([place.x, place.y]) ? "move" : null;
+  }
+
+  function inside([x, y], u, v) { // in units of the window's own sides
+    const area = u[0] * v[1] - u[1] * v[0];
+    return [(x * v[1] - y * v[0]) / area, (u[0] * y - u[1] * x) / area];
+  }
+
+  const drags = {
+    move: (at, from) => [place.x, place.y] = [0, 1].map((a) => clamp(at[a] - from[a], -1.2, 1.2)),
+    scale: (at) => {
+      const { u, v } = handles(), off = [at[0] - place.x, at[1] - place.y], [a, b] = inside(off, u, v);
+      const { min, max } = SLIDERS.half_width;
+      if (asked.includes("half_height")) {
+        place.half_width = clamp(Math.abs(a) * place.half_width, min, max);
+        place.half_height = clamp(Math.abs(b) * place.half_height, min, max);
+      } else {
+        place.half_width = clamp(Math.hypot(...off) / Math.SQRT2, min, max);
+      }
+    },
+    turn: (at) => {
+      const bent = asked.includes("shear") ? Math.atan(place.shear) : 0; // a sheared knob leans
+      const angle = Math.atan2(at[1] - place.y, at[0] - place.x) + Math.PI / 2 + bent;
+      place.angle = Math.atan2(Math.sin(angle), Math.cos(angle));
+    },
+  };
+
+  const canvas = part("where");
+  canvas.addEventListener("pointerdown", (event) => {
+    const at = where(event), what = hit(at);
+    if (!what) return;
+    stop();
+    held = { what, from: [at[0] - place.x, at[1] - place.y] };
+    canvas.setPointerCapture(event.pointerId);
+    event.preventDefault();
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    const at = where(event);
+    if (!held) return canvas.style.setProperty("cursor", { move: "move", scale: "nwse-resize", turn: "grab" }[hit(at)] || "");
+    drags[held.what](at, held.from);
+    show();
+  });
+  for (const name of ["pointerup", "pointercancel"]) {
+    canvas.addEventListener(name, () => {
+      if (!held) return;
+      held = null;
+      tell();
+    });
+  }
+
+  // --- the keyboard, and what is built once ---
+
+  for (const [name, { text, min, max, step, to = same }] of Object.entries(SLIDERS)) {
+    part("tuning").insertAdjacentHTML("beforeend", `<label data-part="${name}-row"><span>${text}</span>
+      <input type="range" min="${min}" max="${max}" step="${step}" data-part="${name}" aria-label="${text}">
+      <output data-part="${name}-now"></output><output class="oneshot-pull" data-part="${name}-pull"></output></label>`);
+    part(name).addEventListener("input", () => {
+      stop();
+      place[name] = to(+part(name).value);
+      show();
+      tell();
+    });
+  }
+  part("variety").innerHTML = Object.keys(scene.numbers).map((name) => `<option value="${name}">${VARIETIES[name]}</option>`).join("");
+  part("variety").addEventListener("change", () => {
+    stop();
+    variety = part("variety").value;
+    asked = scene.numbers[variety];
+    show();
+    tell();
+  });
+  const choose = (k) => {
+    stop();
+    drawing = k;
+    image = imageOf(k);
+    show();
+    tell();
+  };
+  part("shown").hidden = scene.names.length < 2;
+  scene.names.forEach((name, k) => {
+    const radio = document.createElement("button");
+    Object.assign(radio, { type: "button", title: name, innerHTML: '<span class="oneshot-sheet"><canvas aria-hidden="true"></canvas></span>' });
+    radio.setAttribute("role", "radio");
+    radio.setAttribute("aria-label", name);
+    radio.addEventListener("click", () => choose(k));
+    radio.addEventListener("keydown", (event) => {
+      const move = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+      if (!move) return;
+      event.preventDefault();
+      choose((k + move + scene.names.length) % scene.names.length);
+      part("shown").children[drawing].focus();
+    });
+    part("shown").append(radio);
+  });
+  root.setAttribute("aria-label", model.get("label") || "a window over a drawing");
+  root.setAttribute("aria-description", model.get("description"));
+  part("label").textContent = model.get("label") || "";
+  part("label").hidden = !model.get("label");
+  load();
+
+  // The pictures follow the page: its width, and whether it is light or dark.
+  const sized = new ResizeObserver(show);
+  sized.observe(canvas);
+  const themed = new MutationObserver(show);
+  for (const node of [document.documentElement, document.body]) themed.observe(node, { attributes: true });
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  dark.addEventListener("change", show);
+  const told = [...PLACE, "drawing", "variety"];
+  for (const name of told) model.on(`change:${name}`, turn);
+  return () => {
+    stop();
+    sized.disconnect();
+    themed.disconnect();
+    dark.removeEventListener("change", show);
+    for (const name of told) model.off(`change:${name}`, turn);
+  };
+}
+
+export default { render };
