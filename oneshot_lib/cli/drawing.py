@@ -35,6 +35,10 @@ def draw_file(model: str, n: int, seed: int, out: Path) -> dict:
     from oneshot_lib import weights
 
     check(model, weights.names(), "model")
+    kinds = {name: entry.get("model", "") for name, entry in weights.manifest().items()}
+    if kinds[model].endswith("Critic"):
+        drawing = ", ".join(name for name, kind in kinds.items() if not kind.endswith("Critic"))
+        raise ValueError(f"model is {model!r}, which judges drawings and makes none; expected one of {drawing}")
     if not 1 <= n <= LARGEST:
         raise ValueError(f"n is {n}; expected 1 to {LARGEST} drawings")
     if out.suffix.lower() not in (".png", ".gif"):

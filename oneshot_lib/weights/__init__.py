@@ -22,6 +22,8 @@ MODELS = {  # what a manifest calls "model" -> its module, and the class of its 
     "ConditionalPixelCNN": ("few_shot", "ConditionalConfig"),
     "AttentionPixelCNN": ("attention_pixelcnn", "AttentionConfig"),
     "MetaPixelCNN": ("meta_pixelcnn", "MetaConfig"),
+    "ContrastiveCritic": ("critics", "CriticConfig"),
+    "PrototypicalCritic": ("critics", "CriticConfig"),
 }
 
 
