@@ -6,8 +6,9 @@ drawing n of class k by `models.critics.ContrastiveCritic`,
 
 $$\text{diversity} = \frac1K \sum_k \frac1{256} \sum_d \operatorname{std}_n e_{knd},$$
 
-the standard deviation with n - 1 below it, and recognizability is how often `models.critics.PrototypicalCritic`,
-which has seen one exemplar of each of 20 classes and the drawing's own among them, names the right one.
+the standard deviation with n - 1 below it, and recognizability is how often `models.critics.PrototypicalCritic`, which
+has seen one exemplar of each of 20 classes and the drawing's own among them, names the right one. People's 20 drawings
+of a class include the exemplar, as in the published code.
 
 An exact copy is perfectly recognizable and not diverse at all; noise is diverse and not recognizable. A model is good
 where people are. Everything is looked at as the published critics do: 50x50 pixels, bilinear, each drawing's grey
@@ -28,6 +29,7 @@ from .models.critics import SIDE, ContrastiveCritic, PrototypicalCritic, squared
 WAYS = 20
 TESTS = 500  # of each class
 DRAWINGS = 20  # of each class
+LEVEL = 1e-4  # a page whose grey levels lie closer together than this is blank: what resizing rounds is no drawing
 
 
 class Point(NamedTuple):
@@ -54,7 +56,7 @@ def as_seen(drawings: Tensor) -> Tensor:
     if flat.shape[-1] != SIDE:
         flat = torch.nn.functional.interpolate(flat, (SIDE, SIDE), mode="bilinear", antialias=True)
     low, high = flat.amin((2, 3), keepdim=True), flat.amax((2, 3), keepdim=True)
-    seen = flat - low > 0.5 * (high - low)  # a blank page stays blank
+    seen = (flat - low > 0.5 * (high - low)) & (high - low > LEVEL)
     return seen.to(drawings.dtype).view(*drawings.shape[:-2], SIDE, SIDE)
 
 
@@ -70,6 +72,7 @@ def embedded(network, seen: Tensor, batch: int = 250) -> Tensor:
 
 def diversity(critic: ContrastiveCritic, drawings: Tensor) -> Tensor:
     """`drawings` (K, N, S, S) of K classes, in [0, 1] -> (K,). Raises ValueError on fewer than two of a class."""
+    _check_trained(critic)
     if drawings.dim() != 4 or drawings.shape[1] < 2:
         raise ValueError(f"drawings has shape {tuple(drawings.shape)}; expected (K, N, S, S) with N of at least 2")
     return embedded(critic.embed, as_seen(drawings)).std(1).mean(1)
@@ -80,14 +83,22 @@ def recognizability(critic: PrototypicalCritic, drawings: Tensor, own: Tensor, e
     """The share of tests in which a drawing is given its class: `drawings` (K, N, S, S) -> (K,), 0 to 1.
 
     `exemplars` (C, S', S') are one drawing of each class that may stand in a test, `own` (K,) which of them are those
-    of the drawings' classes. A test of class k shows one of its N drawings, each equally often, beside its own exemplar
-    and those of ways - 1 others of the C classes, drawn without replacement. Raises ValueError where C is below `ways`.
+    of the drawings' classes. A test of class k shows one of its N drawings, in turns, beside its own exemplar
+    and those of ways - 1 others of the C classes, drawn without replacement; a tie is a mistake. Raises ValueError
+    where C is below `ways`, and on shapes and classes that do not fit.
     """
+    _check_trained(critic)
+    if drawings.dim() != 4 or not drawings.shape[1]:
+        raise ValueError(f"drawings has shape {tuple(drawings.shape)}; expected (K, N, S, S)")
+    if tests < 1:
+        raise ValueError(f"tests is {tests}; expected at least 1")
     classes, count = len(exemplars), drawings.shape[1]
     if not 2 <= ways <= classes:
         raise ValueError(f"ways is {ways}; expected 2 to {classes}, the number of exemplars")
     if len(own) != len(drawings):
         raise ValueError(f"own has {len(own)} classes; expected one for each of the {len(drawings)} in drawings")
+    if len(own) and not 0 <= int(own.min()) <= int(own.max()) < classes:
+        raise ValueError(f"own has {int(own.min())} to {int(own.max())}; expected 0 to {classes - 1}")
     known = embedded(critic.features, as_seen(exemplars))
     shown = embedded(critic.features, as_seen(drawings))  # (K, N, E)
     found = []
@@ -111,6 +122,11 @@ def judge(contrastive: ContrastiveCritic, prototypical: PrototypicalCritic, draw
     spread = diversity(contrastive, drawings).double()
     known = 100 * recognizability(prototypical, drawings, own, exemplars, tests=tests, ways=ways, generator=generator)
     return Point(_mean(spread), _mean(known), spread, known)
+
+
+def _check_trained(critic) -> None:
+    if getattr(critic, "training", False):
+        raise ValueError("critic is in training mode; expected eval(), in which a drawing is judged by itself")
 
 
 def _mean(values: Tensor) -> Estimate:

@@ -225,6 +225,11 @@ def test_the_quick_preset_makes_table_3(tmp_path):
     assert other.returncode == 2 and "seed 0, not 1" in other.stderr and "Traceback" not in other.stderr
 
 
+def test_a_critic_draws_nothing(said, tmp_path):
+    code, _, err = said("draw", "critic-contrastive", "-o", tmp_path / "a.png")
+    assert code != 0 and "judges drawings and makes none" in err and not (tmp_path / "a.png").exists()
+
+
 def test_a_model_over_sets_is_drawn_as_it_writes():
     import torch
 

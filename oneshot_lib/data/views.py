@@ -5,7 +5,7 @@ that their code calls normal):
 
 - a crop of 75 to 100% of the area, with sides in a ratio of 0.8 to 1.2, made as large as the page;
 - an affine map: a turn of up to 15 degrees, a shear of up to 10, a scale of 0.75 to 1.33, a shift of up to a tenth of
-  the page on either axis;
+  the drawing on either axis;
 - one time in two a perspective, each corner moved inwards by up to a quarter of the page; else nothing.
 
 All three are homographies, so a batch is one sampling of the drawings on a grid.
@@ -68,7 +68,7 @@ def affine_maps(n: int, generator: torch.Generator) -> Tensor:
 def perspectives(n: int, generator: torch.Generator) -> Tensor:
     """n maps (n, 3, 3): the homography that takes the page's corners to points further in, or the identity.
 
-    Each corner moves by up to half of `DISTORTION` of half the page on either axis.
+    Each corner moves inwards by up to `DISTORTION` of half the page on either axis.
     """
     corners = torch.tensor([[-1.0, -1], [1, -1], [1, 1], [-1, 1]])
     inwards = DISTORTION * torch.rand(n, 4, 2, generator=generator) * (torch.rand(n, generator=generator)

@@ -71,7 +71,7 @@ class Critic(nn.Module):
             raise ValueError(f"x has shape {tuple(x.shape)}; expected (B, 1, {SIDE}, {SIDE})")
         with torch.autocast(x.device.type, self.product_dtype, enabled=self.product_dtype != torch.float32):
             features = self.blocks(x.contiguous(memory_format=torch.channels_last)).flatten(1)
-        return self.embedding(features.float())
+        return self.embedding(features.to(self.embedding.weight.dtype))
 
 
 class ContrastiveCritic(Critic):

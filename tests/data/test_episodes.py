@@ -164,3 +164,22 @@ def test_the_twenty(characters):
     assert np.isin(rows, characters.split("random-drawings").test).all()
     alphabets = set(characters.alphabet_index[rows])
     assert alphabets == set(characters.alphabet_index[characters.split("30-20").test])
+
+
+def likeness(images):
+    """The mean cosine of each drawing (N, 105, 105) with the others, on pages of 15x15."""
+    coarse = images.reshape(-1, 15, 7, 15, 7).mean((2, 4)).reshape(len(images), -1)
+    coarse /= np.linalg.norm(coarse, axis=1, keepdims=True)
+    return (coarse @ coarse.T).sum(1)
+
+
+def test_the_exemplars_are_one_typical_drawing_of_each_test_character(characters):
+    rows, test = data.exemplars(characters), characters.split("weak").test
+    assert np.array_equal(characters.class_index[rows], np.unique(characters.class_index[test]))
+    assert len(rows) == {"omniglot": 150, "glyphs": 120}[characters.name]
+    below, below_next = [], []
+    for row in rows[::3]:
+        alike = likeness(characters.images[row // 20 * 20 : row // 20 * 20 + 20])
+        below.append(np.mean(alike < alike[row % 20]))
+        below_next.append(np.mean(alike < alike[(row + 1) % 20]))
+    assert np.mean(below) > 0.8 > 0.65 > np.mean(below_next)  # the fault: a drawing like any other

@@ -69,6 +69,7 @@ def test_the_files_are_what_the_program_makes(characters):
     for within in (False, True):
         name = f"{characters.name}-episodes-{'within' if within else 'across'}"
         assert splits.read_file(name) == json.loads(json.dumps(make_splits.episodes(characters, within)))
+    assert splits.read_file(f"{characters.name}-exemplars") == make_splits.exemplars(characters)
 
 
 def test_the_files_are_small():
