@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import torch
 
+from .benchmarks_attention import attention_benchmarks  # noqa: F401  found here by its name
 from .benchmarks_classification import classification_benchmarks  # noqa: F401  found here by its name
 from .benchmarks_few_shot import few_shot_benchmarks  # noqa: F401  found here by its name
 from .benchmarks_homoencoder import homoencoder_benchmarks  # noqa: F401  found here by its name

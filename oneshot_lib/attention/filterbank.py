@@ -40,7 +40,8 @@ def filterbanks(centre: Tensor, scale: Tensor, variance: Tensor, size: tuple[int
                 image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Both axes: `centre` (..., 2) as (x, y), `scale` (...) and `variance` (...) -> F_Y (..., h, H), F_X (..., w, W).
 
-    One stride and one variance serve both axes, as in DRAW.
+    One half-width and one variance serve both axes, as in DRAW; with a square patch of a square image so does one
+    stride.
     """
     y = filterbank(centre[..., 1], scale, variance, size[0], image_size[0])
     x = filterbank(centre[..., 0], scale, variance, size[1], image_size[1])

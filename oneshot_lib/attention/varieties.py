@@ -78,9 +78,12 @@ class Attention:
         """W^T r: patch (B, K C, h, w), numbers (B, n) -> image (B, C, H, W)."""
         raise NotImplementedError
 
-    def _check(self, numbers: Tensor) -> None:
+    def _check(self, numbers: Tensor, picture: Tensor | None = None) -> None:
         if numbers.shape[-1] != self.numbers:
             raise ValueError(f"numbers has shape {tuple(numbers.shape)}; expected (..., {self.numbers}) of {self.name}")
+        if picture is not None and (picture.dim() != 4 or numbers.shape[:-1] != picture.shape[:1]):
+            raise ValueError(f"numbers has shape {tuple(numbers.shape)} for {tuple(picture.shape)}; expected "
+                             f"(B, {self.numbers}) for (B, C, H, W)")
 
 
 class SpatialTransformer(Attention):
@@ -148,15 +151,17 @@ class MultipleWindows(Attention):
         return self.one.windows(self._apart(numbers), size, image_size)[..., 0, :, :]
 
     def read(self, image: Tensor, numbers: Tensor, size: Size) -> Tensor:
-        self._check(numbers)
+        self._check(numbers, image)
         k = self.windows_a_step
         every = image[:, None].expand(-1, k, -1, -1, -1).flatten(0, 1)  # (B K, C, H, W)
         patch = self.one.read(every, self._apart(numbers).flatten(0, 1), size)
         return patch.unflatten(0, (-1, k)).flatten(1, 2)
 
     def write(self, patch: Tensor, numbers: Tensor, image_size: Size) -> Tensor:
-        self._check(numbers)
+        self._check(numbers, patch)
         k = self.windows_a_step
+        if patch.shape[1] % k:
+            raise ValueError(f"patch has {patch.shape[1]} channels; expected a multiple of the {k} windows")
         parts = patch.unflatten(1, (k, -1)).flatten(0, 1)  # (B K, C, h, w)
         return self.one.write(parts, self._apart(numbers).flatten(0, 1), image_size).unflatten(0, (-1, k)).sum(1)
 
@@ -180,15 +185,16 @@ class GaussianFilterbank(Attention):
         return torch.cat([numbers[..., :4], -numbers[..., 4:]], -1)
 
     def read(self, image: Tensor, numbers: Tensor, size: Size) -> Tensor:
+        self._check(numbers, image)
         y, x = self._filters(numbers, size, image.shape[-2:])
         return numbers[:, 4].exp()[:, None, None, None] * (y @ image @ x.transpose(-1, -2))
 
     def write(self, patch: Tensor, numbers: Tensor, image_size: Size) -> Tensor:
+        self._check(numbers, patch)
         y, x = self._filters(numbers, patch.shape[-2:], image_size)
         return (-numbers[:, 4]).exp()[:, None, None, None] * (y.transpose(-1, -2) @ patch @ x)
 
     def _filters(self, numbers: Tensor, size: Size, image_size: Size) -> tuple[Tensor, Tensor]:
-        self._check(numbers)
         y, x = filterbanks(numbers[:, :2], numbers[:, 2].exp(), numbers[:, 3].exp(), size, image_size)
         return y[:, None], x[:, None]
 
@@ -203,14 +209,17 @@ class FullyConnected(Attention):
         return torch.zeros(0)
 
     def windows(self, numbers: Tensor, size: Size, image_size: Size) -> Tensor:
+        self._check(numbers)
         one = numbers.new_ones(*numbers.shape[:-1], 2)
         return axis_aligned(torch.zeros_like(one), one).unsqueeze(-3)
 
     def read(self, image: Tensor, numbers: Tensor, size: Size) -> Tensor:
+        self._check(numbers, image)
         self._same(size, image.shape[-2:])
         return image
 
     def write(self, patch: Tensor, numbers: Tensor, image_size: Size) -> Tensor:
+        self._check(numbers, patch)
         self._same(patch.shape[-2:], image_size)
         return patch
 
@@ -220,7 +229,8 @@ class FullyConnected(Attention):
 
 
 class RandomPatches(SpatialTransformer):
-    """A patch of the image's own pixels, anywhere, each place equally likely; what was read there is written there."""
+    """A patch as wide as so many of the image's pixels, anywhere within it, each place equally likely; what was read
+    there is written there. Places are continuous: between pixels a patch interpolates."""
 
     asked, noise = False, 2
 
@@ -234,7 +244,7 @@ class RandomPatches(SpatialTransformer):
 
 
 class ErrorBased(SpatialTransformer):
-    """A patch of the image's own pixels around a pixel drawn by `error_probabilities`: hard attention.
+    """A patch as wide as so many of the image's pixels, around a pixel drawn by `error_probabilities`: hard attention.
 
     It needs the image, which a model that draws from its prior has not: a model that reads so writes by an axis-aligned
     spatial transformer.
@@ -256,8 +266,8 @@ class ErrorBased(SpatialTransformer):
         total = probability.double().flatten(1).cumsum(1)
         level = torch.special.ndtr(noise.double()) * total[:, -1:]
         pixel = torch.searchsorted(total, level).clamp_max(height * width - 1)[:, 0]
-        at = torch.stack([(2 * (pixel % width) + 1) / width - 1, (2 * (pixel // width) + 1) / height - 1], -1)
-        return at.to(noise.dtype)
+        at = torch.stack([pixel % width, pixel // width], -1).to(noise.dtype)
+        return (2 * at + 1) / at.new_tensor([width, height]) - 1
 
 
 def error_probabilities(image: Tensor, reconstruction: Tensor, large: bool = False,

@@ -100,11 +100,11 @@ def general_kernels(window: Tensor, size: tuple[int, int], image_size: tuple[int
     py, px = torch.meshgrid(pixel_centres(h, like=window), pixel_centres(w, like=window), indexing="ij")
     points = torch.stack([px.flatten(), py.flatten(), torch.ones_like(px.flatten())], -1)  # (h*w, 3)
     at = torch.einsum("...ij,pj->...pi", window, points)  # (..., h*w, 2)
-    spacing = torch.stack([window[..., 0] / w, window[..., 1] / h], -1).square().sum(-1).sqrt()  # (..., 2): x, y
+    spacing = torch.stack([window[..., 0] / w, window[..., 1] / h], -1).square().sum(-1)  # (..., 2): x, y, squared
     kernels = []
     for axis, pixels in ((1, height), (0, width)):
         position = (at[..., axis] + 1) * (pixels / 2) - 0.5
-        kernels.append(tents(position, (spacing[..., axis] * pixels).clamp_min(1), pixels))
+        kernels.append(tents(position, (spacing[..., axis] * pixels**2).clamp_min(1).sqrt(), pixels))
     return kernels[0], kernels[1]
 
 
@@ -118,7 +118,7 @@ def read(image: Tensor, window: Tensor, size: tuple[int, int], separable: bool |
         y, x = axis_kernels(window, size, image.shape[-2:])
         return y[:, None] @ image @ x[:, None].transpose(-1, -2)  # (B, 1, h, H) (B, C, H, W) (B, 1, W, w)
     y, x = general_kernels(window, size, image.shape[-2:])
-    patch = torch.einsum("bpi,bcij,bpj->bcp", y, image, x)
+    patch = (y[:, None] @ image * x[:, None]).sum(-1)  # (B, 1, h*w, H) (B, C, H, W), times (B, 1, h*w, W)
     return patch.unflatten(-1, size)  # (B, C, h*w) -> (B, C, h, w)
 
 
@@ -132,7 +132,8 @@ def write(patch: Tensor, window: Tensor, image_size: tuple[int, int], separable:
         y, x = axis_kernels(window, patch.shape[-2:], image_size)
         return y[:, None].transpose(-1, -2) @ patch @ x[:, None]
     y, x = general_kernels(window, patch.shape[-2:], image_size)
-    return torch.einsum("bpi,bcp,bpj->bcij", y, patch.flatten(2), x)
+    rows = patch.flatten(2).transpose(1, 2)[..., None] * x[:, :, None]  # (B, h*w, C, W): the channels in one product
+    return (y.transpose(1, 2) @ rows.flatten(2)).unflatten(-1, rows.shape[2:]).transpose(1, 2)
 
 
 def _check(picture: Tensor, window: Tensor, name: str) -> None:

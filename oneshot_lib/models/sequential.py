@@ -28,7 +28,7 @@ Where the paper is silent or torn, this file decides:
 - A place that is drawn, not asked for (`"random"`, `"error-large"`, `"error-printed"`), is told to q. One drawn at
   random is told to the LSTM as well, beside z_t, since the patch is written there; it is independent of everything,
   so its price is nothing. One drawn by the error is noise of q's own: averaged over it the free energy is a bound as
-  before.
+  before. Its gradient leaves out how the parameters move the places: nothing is learned about where to look.
 - h_0, the LSTM's first cell state and c_0 are zero.
 """
 
@@ -259,10 +259,14 @@ class SequentialModel(nn.Module):
     def _look(self, drawn: Tensor, x: Tensor, canvas: Tensor | None) -> Tensor:
         """Where a step looks that does not ask, (B, 2): anywhere, or where the canvas so far errs."""
         if not isinstance(self.reader, attention.ErrorBased):
-            return self.reader.draw(drawn, self.read_size, self.image_area)
+            return self._anywhere(drawn)
         with torch.no_grad():
             canvas = x.new_zeros(len(x), self.config.canvas_channels, *self.canvas_area) if canvas is None else canvas
             return self.reader.draw(drawn, x, self.likelihood(canvas).mean)
+
+    def _anywhere(self, drawn: Tensor) -> Tensor:
+        """Places at random, (..., 2), by the same law in q and in the prior, whatever the size of the canvas."""
+        return self.reader.draw(drawn, self.read_size, self.image_area)
 
     @torch.no_grad()
     def _canvas_after(self, h: Tensor, canvas: Tensor | None) -> Tensor:
@@ -283,6 +287,10 @@ class SequentialModel(nn.Module):
             raise ValueError(f"x has shape {tuple(x.shape)}; expected (B, 1, {size}, {size})")
         if noise is None:
             noise = self._noise(len(x), x, generator, self.reader.noise)
+        columns = self.config.latent + self.reader.noise
+        if noise.dim() != 3 or noise.shape[2] != columns:
+            raise ValueError(f"noise has shape {tuple(noise.shape)}; expected ({len(x)}, T, {columns}): latents, and "
+                             "what the places are drawn from")
         if fused is None:
             fused = self.separable
         if not fused:
@@ -408,11 +416,11 @@ class SequentialModel(nn.Module):
 
     def _places(self, noise: Tensor) -> tuple[Tensor, Tensor | None]:
         """z (B, T, latent), and the places (B, T, 2) of an attention that draws where it writes."""
-        z, drawn = noise.split([self.config.latent, noise.shape[2] - self.config.latent], 2)
-        if drawn.shape[2] != self._places_noise:
+        z, drawn = noise[..., : self.config.latent], noise[..., self.config.latent :]
+        if noise.shape[2] != self.config.latent + self._places_noise:
             raise ValueError(f"noise has shape {tuple(noise.shape)}; expected (B, T, {self.config.latent} + "
                              f"{self._places_noise}), latents and what the places are drawn from")
-        return z, None if self.writer.asked else self.writer.draw(drawn, self.write_size, self.canvas_area)
+        return z, None if self.writer.asked else self._anywhere(drawn)
 
     def _noise(self, n: int, like: Tensor, generator: torch.Generator | None, more: int = 0) -> Tensor:
         device = generator.device if generator is not None else like.device
