@@ -301,7 +301,9 @@ energy, "running bound" its mean over the last 1,000 training steps, while the w
 importance-weighted estimate with K samples; ± is the standard error of the mean over the
 draws, or over the characters that they are of. The floor is what the binarisation of grey pixels adds to every model's
 NLL, so numbers on data with other floors do not compare. Accuracies are in % of queries, larger is better, ± over the
-episodes; divergences (KL) are in nats, correlations have no unit. Presets stand in columns of their own. `paper` is the
+episodes; divergences (KL) are in nats, correlations have no unit. Diversity is a standard deviation in the unit of the
+critic's embedding, so that of two critics only ratios compare; recognizability is in % of tests; neither is better for
+being larger, people are the mark; ± over the characters. Presets stand in columns of their own. `paper` is the
 published value, on the paper's data and at the paper's scale.
 """
 

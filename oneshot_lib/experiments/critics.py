@@ -1,4 +1,4 @@
-"""The critics of `oneshot_lib.judging`, trained.
+"""The critics of `oneshot_lib.judging`, trained and measured.
 
 A `run` is that of `oneshot_lib.experiments.start`, a `row` a `boutin.CriticRow`.
 """
@@ -9,11 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from oneshot_lib import data, judging
 from oneshot_lib.data.augment import symmetry
 from oneshot_lib.data.views import views
+from oneshot_lib.evaluation import Estimate
 from oneshot_lib.experiments import boutin
 from oneshot_lib.judging import as_seen
 from oneshot_lib.models.critics import ContrastiveCritic, Critic, CriticConfig, PrototypicalCritic
+from oneshot_lib.results import Record
 
 NETWORKS = {"contrastive": ContrastiveCritic, "prototypical": PrototypicalCritic}
 
@@ -79,3 +82,82 @@ def trained(run, row) -> Critic:
     run.record_value(row, "training loss", "running mean", -report.train_bound,
                      report.train_bound_error, n=min(1000, report.steps))
     return model
+
+
+# --- measuring --------------------------------------------------------------------------------------------------------
+
+DRAWINGS = 20  # of each character that a person each has drawn
+QUICK_CHARACTERS, QUICK_TESTS = 10, 20  # enough to see that it runs
+
+
+def exemplar_rows(images, number: int = 0) -> np.ndarray:
+    """One drawing of each test character of the weak split, as rows (K,): the typical one (`data.exemplars`), or the
+    `number`-th after it."""
+    rows = data.exemplars(images)
+    return rows - rows % DRAWINGS + (rows + number) % DRAWINGS
+
+
+def originals(images, rows: np.ndarray, preprocessing: str = "50-antialias") -> Tensor:
+    """Drawings as the critics look at them: (n, 50, 50), zeros and ones."""
+    return as_seen(torch.from_numpy(images.grey(preprocessing)[rows]).float() / 255)
+
+
+def people(images, preprocessing: str, classes: np.ndarray, count: int = DRAWINGS,
+           generator: torch.Generator | None = None) -> Tensor:
+    """What people drew of each of `classes` (K,): (K, count, S, S) in [0, 1], the exemplar among them. `generator`
+    binarises their grey pixels. Raises ValueError on more drawings than there are."""
+    if not 1 <= count <= DRAWINGS:
+        raise ValueError(f"count is {count}; expected 1 to {DRAWINGS}, a character has no more drawings")
+    grey = images.grey(preprocessing)[classes[:, None] * DRAWINGS + np.arange(count)]
+    return torch.from_numpy(grey).float() / 255 if generator is None else data.binarise(grey, generator)
+
+
+def control(drawn_by: str, images, exemplars: Tensor, classes: np.ndarray, count: int, *,
+            generator: torch.Generator) -> Tensor:
+    """The drawings of one of `boutin.CONTROLS`: people's of `classes` (K,), or what is made of the `exemplars`
+    (K, 50, 50) -> (K, count, 50, 50)."""
+    if drawn_by == "people":
+        return people(images, "50-antialias", classes, count)
+    if drawn_by == "copies":
+        return judging.copies(exemplars, count)
+    make = {"shifted": judging.shifted, "flipped": judging.flipped}[drawn_by]
+    return make(exemplars, count=count, generator=generator)
+
+
+def mean_over_classes(values: Tensor) -> Estimate:
+    """The mean of one number a class, with its standard error: nan of a single class."""
+    values = values.double()
+    error = float(values.std() / len(values) ** 0.5) if len(values) > 1 else float("nan")
+    return Estimate(float(values.mean()), error, len(values))
+
+
+def record_controls(run, row, critic: Critic) -> list[Record]:
+    """What the row's critic says of the controls, each measured or taken from this folder: the contrastive of their
+    diversity, the prototypical of their recognizability, and of people's through 28x28 and back besides.
+
+    The quick preset asks about ten characters, twenty tests each.
+    """
+    critic, images = critic.cpu().eval(), run.images
+    rows = exemplar_rows(images)
+    own = np.arange(len(rows))
+    if run.preset == "quick":
+        own = own[np.linspace(0, len(rows) - 1, QUICK_CHARACTERS).round().astype(int)]
+    tests = QUICK_TESTS if run.preset == "quick" else judging.TESTS
+    exemplars = originals(images, rows)
+    classes = images.class_index[rows][own]
+
+    def measure(drawn_by: str) -> Estimate:
+        draw = torch.Generator().manual_seed(run.seed)
+        if drawn_by in boutin.CONTROLS:
+            drawings = control(drawn_by, images, exemplars[own], classes, DRAWINGS, generator=draw)
+        else:
+            drawings = people(images, drawn_by, classes)
+        if row.network == "contrastive":
+            return mean_over_classes(judging.diversity(critic, drawings))
+        return mean_over_classes(100 * judging.recognizability(critic, drawings, torch.from_numpy(own), exemplars,
+                                                               tests=tests, generator=draw))
+
+    metric, unit = {"contrastive": (boutin.DIVERSITY, ""), "prototypical": (boutin.RECOGNIZABILITY, "%")}[row.network]
+    asked = [*boutin.CONTROLS, *(boutin.THROUGH if row.network == "prototypical" else ())]
+    return [run.measured(row, boutin.of(metric, key), f"{len(own)} characters", lambda key=key: measure(key), unit=unit,
+                         notes="beside it the published critic's") for key in asked]
