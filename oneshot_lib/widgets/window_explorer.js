@@ -2,7 +2,7 @@
 // computed here, by the formulas of oneshot_lib.attention. Live in a kernel and alone in a page: static_html.py.
 
 const PATCH = 12;
-const VIEW = 1.3; // how far the picture shows beyond the paper's edge at 1
+const VIEW = 1.25; // how far the picture shows beyond the paper's edge at 1
 const PLACE = ["x", "y", "half_width", "half_height", "angle", "shear", "variance"];
 const degrees = 180 / Math.PI;
 const same = (value) => value;
@@ -43,16 +43,16 @@ const EXPLORER = `
     <button type="button" data-part="go">let go</button>
   </div>
   <p class="oneshot-versus">here, <span data-part="versus"></span></p>
-  <div class="oneshot-tuning" data-part="tuning"><span class="oneshot-head">pull, ∂<var>E</var></span></div>`;
+  <div class="oneshot-tuning" data-part="tuning"><span class="oneshot-head" title="the slope of E; of widths and variance in their logarithm">pull, ∂<var>E</var></span></div>`;
 
 // --- reading: one kernel row with its slopes in the position and in the width, or in the variance ---
 
 function tent(position, width, pixels) {
   const b = 1 / width, row = { k: [], dp: [], dw: [] };
   for (let n = 0; n < pixels; n++) {
-    const off = position - n, far = Math.abs(off), k = b - b * b * far, inside = k > 0;
+    const off = position - n, far = Math.abs(off), k = b - b * b * far, inside = k > 1e-9;
     row.k.push(inside ? k : 0);
-    row.dp.push(inside && far > 1e-9 ? -b * b * Math.sign(off) : 0); // on its tip a tent has no slope, as in torch
+    row.dp.push(inside && far > 1e-9 ? -b * b * Math.sign(off) : 0); // neither its tip nor its foot has a slope
     row.dw.push(inside ? 2 * b * b * b * far - b * b : 0);
   }
   return row;
@@ -185,10 +185,11 @@ function render({ model, el }) {
 
   // --- pictures ---
 
-  function paint(canvas, values, side, top) { // ink of the page's own colour, as dark as its share of `top`
+  // Ink of the page's own colour, as dark as its share of `top`.
+  function paint(canvas, values, side, top, tone = colour("text")) {
     Object.assign(canvas, { width: side, height: side });
     const context = canvas.getContext("2d"), picture = context.createImageData(side, side);
-    const ink = [1, 3, 5].map((k) => parseInt(colour("text").slice(k, k + 2), 16));
+    const ink = [1, 3, 5].map((k) => parseInt(tone.slice(k, k + 2), 16));
     values.forEach((value, k) => picture.data.set([...ink, top ? (255 * value) / top : 0], 4 * k));
     context.putImageData(picture, 0, 0);
     return canvas;
@@ -307,7 +308,6 @@ function render({ model, el }) {
     [...part("shown").children].forEach((radio, k) => {
       radio.setAttribute("aria-checked", k === drawing);
       radio.tabIndex = k === drawing ? 0 : -1;
-      paint(radio.querySelector("canvas"), imageOf(k), size, 1);
     });
   }
 
@@ -342,23 +342,23 @@ function render({ model, el }) {
     part("go").textContent = "let go";
   }
 
-  function follow() { // one step of at most 0.03, a twentieth of E's slope in a hundred
-    const step = [seen.pull.x, seen.pull.y].map((pull) => 0.0005 * pull), long = Math.hypot(...step);
-    const share = long > 0.03 ? 0.03 / long : 1;
-    place.x = clamp(place.x + share * step[0], -1.2, 1.2);
-    place.y = clamp(place.y + share * step[1], -1.2, 1.2);
+  function follow(most) { // one step up E, of nearly `most`: as Adam does, who divides by the size of the pull, and 1e-8
+    const force = Math.hypot(seen.pull.x, seen.pull.y), share = most / (force + 1e-8);
+    place.x = clamp(place.x + share * seen.pull.x, -1.2, 1.2);
+    place.y = clamp(place.y + share * seen.pull.y, -1.2, 1.2);
     show();
-    return long;
+    return share * force;
   }
 
   part("go").addEventListener("click", () => {
     if (clock) return stop(), tell();
-    let left = 240;
+    let most = 0.03;
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const moves = () => follow((most *= 0.98)) > 2e-4;
     const tick = () => {
-      let long = follow();
-      while (calm && long > 2e-5 && --left) long = follow();
-      if (long > 2e-5 && --left > 0) return (clock = requestAnimationFrame(tick));
+      let on = moves();
+      while (calm && on) on = moves();
+      if (on) return (clock = requestAnimationFrame(tick));
       stop();
       tell();
     };
@@ -459,8 +459,10 @@ function render({ model, el }) {
   };
   part("shown").hidden = scene.names.length < 2;
   scene.names.forEach((name, k) => {
-    const radio = document.createElement("button");
-    Object.assign(radio, { type: "button", title: name, innerHTML: '<span class="oneshot-sheet"><canvas aria-hidden="true"></canvas></span>' });
+    // dark-light: the site's theme has a filter of its own for pictures on dark pages, and leaves this class alone
+    const radio = document.createElement("button"), small = paint(document.createElement("canvas"), imageOf(k), size, 1, "#181c24");
+    const sheet = `<span class="oneshot-sheet"><img class="dark-light" alt="" src="${small.toDataURL()}"></span>`;
+    Object.assign(radio, { type: "button", title: name, innerHTML: sheet });
     radio.setAttribute("role", "radio");
     radio.setAttribute("aria-label", name);
     radio.addEventListener("click", () => choose(k));

@@ -14,7 +14,8 @@ import player as players
 import pytest
 
 CHAPTERS = ["book/hidden-canvas", "book/vhe-bound", "book/pixelcnn-homoencoder",
-            "book/attention-pixelcnn", "book/meta-pixelcnn"]  # each needs a player
+            "book/attention-pixelcnn", "book/meta-pixelcnn", "book/attention-varieties",
+            "book/how-good-is-a-drawing"]  # each needs a player
 RUN_SECONDS = 240
 STATE = """() => {
   const panel = window.jupyterapp.shell.currentWidget;

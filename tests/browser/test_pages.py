@@ -102,7 +102,8 @@ def test_search_finds_a_chapter(server, visit):
 
 
 @pytest.mark.parametrize("name", ["book/intro", "book/hidden-canvas", "book/vhe-bound", "book/pixelcnn-homoencoder",
-                                  "book/attention-pixelcnn", "book/meta-pixelcnn"])
+                                  "book/attention-pixelcnn", "book/meta-pixelcnn", "book/attention-varieties",
+                                  "book/how-good-is-a-drawing"])
 def test_there_is_a_player_where_one_is_promised(name):
     assert SITE / f"{name}.html" in WITH_PLAYERS
 
