@@ -47,7 +47,7 @@ test: $(READY)
 	$(TWO) $(PYTEST) -q --nbval-lax --nbval-current-env --nbval-cell-timeout 120 \
 	  --nbval-sanitize-with tests/sanitize.cfg -n 2 --dist loadfile book/
 	$(BIN)/python book/build.py
-	$(PYTEST) -q tests/test_site.py tests/browser
+	$(TWO) $(PYTEST) -q -n 2 tests/test_site.py tests/browser
 
 lab: $(READY)
 	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/book/intro.ipynb

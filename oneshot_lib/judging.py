@@ -64,7 +64,7 @@ def as_seen(drawings: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def embedded(network, seen: Tensor, batch: int = 250) -> Tensor:
+def embedded(network, seen: Tensor, batch: int = 16) -> Tensor:
     """`network` over drawings (..., 50, 50), some at a time -> (..., its numbers)."""
     flat = seen.reshape(-1, 1, SIDE, SIDE)
     return torch.cat([network(part) for part in flat.split(batch)]).unflatten(0, seen.shape[:-2])

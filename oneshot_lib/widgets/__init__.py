@@ -13,13 +13,14 @@ _HOME = {
     "EpisodeViewer": "episode_viewer",
     "InnerStepExplorer": "inner_step",
     "PixelPlayer": "pixel_player",
+    "PlaneExplorer": "plane_explorer",
     "SetBoundExplorer": "set_bound",
     "SupportPicker": "support_picker",
     "WindowExplorer": "window_explorer",
 }
 
 __all__ = ["Beside", "BoundExplorer", "CanvasPlayer", "EpisodeViewer", "InnerStepExplorer", "PixelPlayer",
-           "SetBoundExplorer", "SupportPicker", "WindowExplorer"]
+           "PlaneExplorer", "SetBoundExplorer", "SupportPicker", "WindowExplorer"]
 
 
 def __getattr__(name):

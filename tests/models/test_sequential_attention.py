@@ -112,7 +112,8 @@ def test_a_random_patch_is_written_where_it_was_read():
     assert (model.posterior(images(), noise=elsewhere).places + states.places).abs().max() < 1e-12
     with pytest.raises(ValueError, match="places is None"):
         model.canvas(states.h)
-    larger = build("random", canvas_size=14).requires_grad_(False)  # q and the prior draw places by one law, or no bound
+    # q and the prior draw places by one law, or it is no bound
+    larger = build("random", canvas_size=14).requires_grad_(False)
     torch.testing.assert_close(larger.posterior(images(), noise=drawn).places, larger.prior_states(drawn).places)
     with pytest.raises(ValueError, match="noise has shape"):
         model.posterior(images(), noise=drawn[..., :2])
