@@ -276,25 +276,26 @@ def record(run, row, by: Critics) -> list[Record]:
     """Judge the row and write its records: both axes on each set of characters that it is judged on.
 
     A character's number is the mean over its exemplars, the error the standard error over characters. A model's records
-    hold the characters' numbers too, in the order of the data set. A model that isn't judged leaves no record.
+    hold the characters' numbers too, in the order of the data set, and the hash of the model; those of people and
+    controls that of the critic. A model that isn't judged leaves no record.
     """
     if row.model and why_not(row.model):
         return []
     judged = [judgement(run, row, by, number) for number in range(run.settings.exemplars)]
     more = {"notes": "; ".join([str(by), *_told(run, row)])}
+    drawer = weights.manifest()[row.model]["sha256"] if row.model else None
     if row.model:
-        more["weights"] = weights.manifest()[row.model]["sha256"]
         more["data"] = {"name": run.images.name, "preprocessing": reduction_of(row), "split": run.experiment.split,
                         "hash": run.images.hash}
     written = []
     for split, places in asked(run, row).items():
         axes = [torch.stack(parts).mean(0) for parts in zip(*(one.over(places) for one in judged), strict=True)]
-        for metric, unit, values, digits in zip((boutin.DIVERSITY, boutin.RECOGNIZABILITY), ("", "%"), axes, (4, 2),
-                                                strict=True):
+        for metric, unit, values, digits, critic in zip((boutin.DIVERSITY, boutin.RECOGNIZABILITY), ("", "%"), axes,
+                                                        (4, 2), by.hashes, strict=True):
             found: Estimate = mean_over_classes(values)
             series = [round(float(value), digits) for value in values] if row.model else None
             written.append(run.record_value(row, metric, kind(split, len(places)), found.value, found.error, n=found.n,
-                                            unit=unit, series=series, **more))
+                                            unit=unit, series=series, weights=drawer or critic, **more))
     return written
 
 
