@@ -15,7 +15,7 @@ from . import attention
 from .benchmarks_few_shot import in_turns
 from .models.sequential import SequentialConfig, SequentialModel
 
-BATCH, SIZE, PATCH, CHANNELS, STEPS = 24, 28, 12, 4, 20
+BATCH, SIZE, PATCH, CHANNELS, STEPS = 12, 28, 12, 4, 20
 USUAL = "axis-aligned"
 READ_AND_WRITE = {  # the most that a variety may cost, over the axis-aligned one
     "translation": 1.5, "translation-scale": 1.5, "similarity": 6.0, "rotated": 6.0, "affine": 6.0, "multiple": 2.5,
@@ -28,7 +28,7 @@ TRAINING = {  # over the hand-written loop of the axis-aligned one
 
 
 def attention_benchmarks(seconds: float = 8.0) -> list[dict]:
-    """Forwards and backwards: a read of 24 images of 28x28 into patches of 12x12 and a write of four channels, for each
+    """Forwards and backwards: a read of 12 images of 28x28 into patches of 12x12 and a write of four channels, for each
     of `READ_AND_WRITE`; and the training step of 20 steps on as many, without the optimiser, for each of
     `TRAINING`.
 
