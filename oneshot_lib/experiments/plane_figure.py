@@ -91,5 +91,5 @@ def claim(sets: dict[str, list[Placed]]) -> str:
     near = [point.row.name for point, mark in pairs if mark is not None and as_people_are(point, mark)]
     if not pairs:
         return "People and the controls"
-    return f"Drawing as people do, within two standard errors: {', '.join(near)}" if near else \
-        f"None of {len(pairs)} draws as people do"
+    return f"Where people stand, within two standard errors: {', '.join(near)}" if near else \
+        f"None of {len(pairs)} stands where people stand"
