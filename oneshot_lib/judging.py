@@ -121,7 +121,7 @@ def judge(contrastive: ContrastiveCritic, prototypical: PrototypicalCritic, draw
     """
     spread = diversity(contrastive, drawings).double()
     known = 100 * recognizability(prototypical, drawings, own, exemplars, tests=tests, ways=ways, generator=generator)
-    return Point(_mean(spread), _mean(known), spread, known)
+    return Point(mean_over_classes(spread), mean_over_classes(known), spread, known)
 
 
 def _check_trained(critic) -> None:
@@ -129,7 +129,9 @@ def _check_trained(critic) -> None:
         raise ValueError("critic is in training mode; expected eval(), in which a drawing is judged by itself")
 
 
-def _mean(values: Tensor) -> Estimate:
+def mean_over_classes(values: Tensor) -> Estimate:
+    """The mean of one number a class, with its standard error: nan of a single class."""
+    values = values.double()
     error = float(values.std() / len(values) ** 0.5) if len(values) > 1 else float("nan")
     return Estimate(float(values.mean()), error, len(values))
 

@@ -14,7 +14,7 @@ from oneshot_lib.data.augment import symmetry
 from oneshot_lib.data.views import views
 from oneshot_lib.evaluation import Estimate
 from oneshot_lib.experiments import boutin
-from oneshot_lib.judging import as_seen
+from oneshot_lib.judging import as_seen, mean_over_classes
 from oneshot_lib.models.critics import ContrastiveCritic, Critic, CriticConfig, PrototypicalCritic
 from oneshot_lib.results import Record
 
@@ -122,13 +122,6 @@ def control(drawn_by: str, images, exemplars: Tensor, classes: np.ndarray, count
         return judging.copies(exemplars, count)
     make = {"shifted": judging.shifted, "flipped": judging.flipped}[drawn_by]
     return make(exemplars, count=count, generator=generator)
-
-
-def mean_over_classes(values: Tensor) -> Estimate:
-    """The mean of one number a class, with its standard error: nan of a single class."""
-    values = values.double()
-    error = float(values.std() / len(values) ** 0.5) if len(values) > 1 else float("nan")
-    return Estimate(float(values.mean()), error, len(values))
 
 
 def record_controls(run, row, critic: Critic) -> list[Record]:

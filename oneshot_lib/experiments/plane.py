@@ -32,11 +32,11 @@ from oneshot_lib.experiments.critics import (
     NETWORKS,
     control,
     exemplar_rows,
-    mean_over_classes,
     originals,
     people,
 )
 from oneshot_lib.experiments.run import live_progress
+from oneshot_lib.judging import mean_over_classes
 from oneshot_lib.models.critics import CriticConfig
 from oneshot_lib.models.sequential import SequentialModel
 from oneshot_lib.results import Record
