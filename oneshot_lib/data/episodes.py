@@ -121,20 +121,24 @@ class EvaluationEpisodes(NamedTuple):
 
 
 def evaluation_episodes(
-    characters, shots: int = 1, within: bool = False, split: str = "30-20"
+    characters, shots: int = 1, within: bool = False, split: str = "30-20", half: str = "test"
 ) -> EvaluationEpisodes:
     """The 200 committed 20-way episodes of the test characters of a `CharacterSet`, split 30-20 or random-1200.
 
     The 20 characters come from all test characters or, with `within`, from one alphabet, which 30-20 alone has
-    enough of. `shots` is 1 to 5; an episode's first support drawing is the same for each. Raises ValueError for
-    another number of shots, and for a split without such episodes.
+    enough of. `shots` is 1 to 5; an episode's first support drawing is the same for each. With `half="train"` there
+    are 100, of the training characters of 30-20: what choices between models and settings are made by, so that the
+    test characters are asked once. Raises ValueError for another number of shots, another half, and for a split
+    without such episodes.
     """
     if not 1 <= shots <= SHOTS:
         raise ValueError(f"shots: expected 1 to {SHOTS}, found {shots}")
-    known = ("30-20",) if within else ("30-20", "random-1200")
+    if half not in ("train", "test"):
+        raise ValueError(f"half: expected 'train' or 'test', found {half!r}")
+    known = ("30-20",) if within or half == "train" else ("30-20", "random-1200")
     if split not in known:
         raise ValueError(f"split: expected {' or '.join(known)}, found {split!r}")
-    part = split if split != "30-20" else "within" if within else "across"
+    part = ("train-" * (half == "train") + ("within" if within else "across")) if split == "30-20" else split
     content = read_file(f"{characters.name}-episodes-{part}")
     classes = np.array(content["class_index"])
     drawings = np.array([[ord(c) - ord("a") for c in letters] for letters in content["drawings"]])

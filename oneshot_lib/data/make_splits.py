@@ -74,12 +74,12 @@ def evaluation_alphabets(source: CharacterSet) -> list[str]:
 
 
 def episodes(
-    source: CharacterSet, within: bool, count: int = 200, way: int = 20, split: str = "30-20"
+    source: CharacterSet, within: bool, count: int = 200, way: int = 20, split: str = "30-20", half: str = "test"
 ) -> dict:
-    """Episodes of 20 test characters; five drawings of each as support and one as query, by letter."""
-    part = split if split != "30-20" else "within" if within else "across"
+    """Episodes of 20 test (or training) characters; five drawings of each as support and one as query, by letter."""
+    part = ("train-" * (half == "train") + ("within" if within else "across")) if split == "30-20" else split
     draw = generator(f"{source.name}-episodes-{part}")
-    held = set(source.class_index[source.split(split).test].tolist())
+    held = set(source.class_index[getattr(source.split(split), half)].tolist())
     groups = {}
     for index, name in enumerate(source.classes):
         if index in held:
@@ -159,6 +159,8 @@ def main(names: list[str]) -> None:
             {
                 "episodes-across": episodes(source, within=False),
                 "episodes-within": episodes(source, within=True),
+                "episodes-train-across": episodes(source, within=False, count=100, half="train"),
+                "episodes-train-within": episodes(source, within=True, count=100, half="train"),
                 "episodes-random-1200": episodes(source, within=False, split="random-1200"),
                 "twenty": varied(source, made["random-drawings"]["test_rows"]),
                 "exemplars": exemplars(source),

@@ -130,31 +130,33 @@ def test_bad_sizes(classes, generator):
         data.ClassRows(classes, np.zeros(0, int))
 
 
+@pytest.mark.parametrize("half", ["test", "train"])
 @pytest.mark.parametrize("within", [False, True])
 @pytest.mark.parametrize("shots", [1, 5])
-def test_evaluation_episodes(characters, shots, within):
-    found = data.evaluation_episodes(characters, shots, within)
-    assert found.class_index.shape == found.query.shape == (200, 20) and found.support.shape == (
-        200,
-        20,
-        shots,
-    )
+def test_evaluation_episodes(characters, shots, within, half):
+    found = data.evaluation_episodes(characters, shots, within, half=half)
+    count = {"test": 200, "train": 100}[half]
+    assert found.class_index.shape == found.query.shape == (count, 20) and found.support.shape == (count, 20, shots)
     assert (characters.class_index[found.query] == found.class_index).all()
     assert (characters.class_index[found.support] == found.class_index[:, :, None]).all()
     for classes in found.class_index:
         assert len(set(classes)) == 20
     drawn = np.concatenate([found.support, found.query[:, :, None]], 2).reshape(-1, shots + 1)
     assert all(len(set(rows)) == shots + 1 for rows in drawn.tolist())  # the query is not among the support
-    assert np.isin(drawn, characters.split("30-20").test).all()
+    assert np.isin(drawn, getattr(characters.split("30-20"), half)).all()  # the fault: a choice made on test characters
     alphabets = [len(set(a)) for a in characters.alphabet_index[found.query]]
     assert set(alphabets) == {1} if within else min(alphabets) > 1
-    assert np.array_equal(found.support[:, :, :1], data.evaluation_episodes(characters, 1, within).support)
+    assert np.array_equal(found.support[:, :, :1], data.evaluation_episodes(characters, 1, within, half=half).support)
 
 
 def test_the_number_of_shots(characters):
     for shots in (0, 6):
         with pytest.raises(ValueError, match=f"shots: expected 1 to 5, found {shots}"):
             data.evaluation_episodes(characters, shots)
+    with pytest.raises(ValueError, match="half: expected 'train' or 'test', found 'validation'"):
+        data.evaluation_episodes(characters, half="validation")
+    with pytest.raises(ValueError, match="split: expected 30-20, found 'random-1200'"):
+        data.evaluation_episodes(characters, split="random-1200", half="train")
 
 
 def test_the_twenty(characters):

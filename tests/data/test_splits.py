@@ -69,6 +69,8 @@ def test_the_files_are_what_the_program_makes(characters):
     for within in (False, True):
         name = f"{characters.name}-episodes-{'within' if within else 'across'}"
         assert splits.read_file(name) == json.loads(json.dumps(make_splits.episodes(characters, within)))
+        made = make_splits.episodes(characters, within, count=100, half="train")
+        assert splits.read_file(name.replace("episodes", "episodes-train")) == json.loads(json.dumps(made))
     assert splits.read_file(f"{characters.name}-exemplars") == make_splits.exemplars(characters)
 
 
