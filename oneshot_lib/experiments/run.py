@@ -204,7 +204,8 @@ class Run:
         report = self.reports.get(row.key)
         reduction = e.reduction(row)
         products = [] if self.products == torch.float32 else [f"trained with large products in {self.products}"]
-        said = [*products, *self.notes.get(row.key, []), *filter(None, [more.pop("notes", "")])]
+        updates = [f"{report.steps:,} updates of {self.settings.images_a_step():,} examples"] if report else []
+        said = [*updates, *products, *self.notes.get(row.key, []), *filter(None, [more.pop("notes", "")])]
         fields = dict(
             paper=e.paper,
             item=e.item,

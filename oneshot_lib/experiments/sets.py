@@ -156,14 +156,15 @@ def class_kl(model: nn.Module, source, settings, n: int, device: str = "cpu", se
 
 
 def accuracy(run, row, model: nn.Module, shots: int, within: bool = False, limit: int | None = None,
-             **scoring) -> Estimate:
-    """The share of queries given their class, %, over the first committed episodes of the run's split (row V6).
+             half: str = "test", **scoring) -> Estimate:
+    """The share of queries given their class, %, over the first committed episodes of the run's split; its test
+    characters, or its training ones by `half="train"`.
 
     `scoring` replaces what the settings say of `oneshot_lib.classification.log_scores`. Products are those of training.
     """
     settings = run.settings
     scoring = {name: getattr(settings, name) for name in ("outer", "inner", "keep", "most")} | scoring
-    episodes = data.evaluation_episodes(run.images, shots, within, split=run.experiment.split)
+    episodes = data.evaluation_episodes(run.images, shots, within, run.experiment.split, half)
     episodes = EvaluationEpisodes(*(part[:, : settings.ways] for part in episodes))
     before, model.product_dtype = model.product_dtype, run.products
     try:
@@ -214,11 +215,11 @@ def joint_nll(run, row, model: nn.Module) -> Estimate:
     return _estimate(torch.tensor(found, dtype=torch.float64))
 
 
-def record_accuracy(run, row, model: nn.Module, shots: int, within: bool = False) -> Record:
-    """Measure the accuracy, or take what this folder has of it, and write its record."""
-    s = run.settings
-    return run.measured(row, hewitt.SHOTS.format(shots, s.ways), hewitt.WITHIN if within else hewitt.ACROSS,
-                        lambda: accuracy(run, row, model, shots, within), unit="%",
+def record_accuracy(run, row, model: nn.Module, shots: int, within: bool = False, half: str = "test") -> Record:
+    """Measure the accuracy on test or training characters, or take what this folder has of it, and write its record."""
+    s, metric = run.settings, hewitt.SHOTS if half == "test" else hewitt.TRAINED_ON
+    return run.measured(row, metric.format(shots, s.ways), hewitt.WITHIN if within else hewitt.ACROSS,
+                        lambda: accuracy(run, row, model, shots, within, half=half), unit="%",
                         notes=f"{s.outer} draws of c and {s.inner} of z"
                         + (f" for at most {s.most or s.ways} classes within {s.keep:g} nats of the best"
                            if s.keep is not None else "")
