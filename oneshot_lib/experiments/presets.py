@@ -7,7 +7,7 @@ full settings with less of some.
 
 from dataclasses import dataclass, replace
 
-from oneshot_lib.experiments import boutin, families, hewitt, reed
+from oneshot_lib.experiments import boutin, families, hewitt, pictures, reed
 from oneshot_lib.experiments.definition import PRESETS, Experiment, Row, Settings, cast, check
 
 __all__ = ["EXPERIMENTS", "PRESETS", "Experiment", "Row", "SequentialRow", "SequentialSettings", "Settings", "cast",
@@ -167,6 +167,7 @@ EXPERIMENTS = {
         *families.EXPERIMENTS,
         *reed.EXPERIMENTS,
         *boutin.EXPERIMENTS,
+        *pictures.EXPERIMENTS,
     )
 }
 
