@@ -78,8 +78,9 @@ def test_each_query_gets_its_class(said, shipped, letters, tmp_path):
     drawn("bar", 105).save(tmp_path / "c.png")
     code, out, err = said(letters, unknown, tmp_path / "c.png", "--json")
     found = json.loads(out)
-    assert (code, err) == (0, "")
-    assert [set(one) for one in found] == [{"query", "class", "scores"}] * 3
+    assert code == 0 and err.count("\n") == 1 and "letters/readme.txt: left out, not a picture" in err
+    assert [set(one) for one in found] == [{"query", "class", "scores", "skipped"}] * 3
+    assert all("readme.txt" in skipped for one in found for (skipped,) in [one["skipped"]])
     assert [one["query"] for one in found] == [str(unknown / "a.png"), str(unknown / "b.png"), str(tmp_path / "c.png")]
     assert [one["class"] for one in found] == ["cross", "ring", "bar"]
     for one in found:
@@ -135,6 +136,23 @@ def test_a_spoiled_class_is_named(said, shipped, letters, spoil, hint):
     code, out, err = said(letters, letters / "cross.png")
     assert code == 2 and hint in err and not out
     assert err.count("\n") == 1 and "Traceback" not in err
+
+
+def test_a_class_is_not_dropped_without_a_word(said, shipped, letters):
+    (letters / "bar.gif").rename(letters / "bar")  # no suffix: a picture all the same
+    code, out, err = said(letters, letters / "cross.png", "--json")
+    (one,) = json.loads(out)
+    assert code == 0 and set(one["scores"]) == {"ring", "cross", "bar"}
+    assert len(one["skipped"]) == 1 and err == f"oneshot: {one['skipped'][0]}\n"
+    for name, content in (("horn.heic", b"\0\0\0\x18ftypheic"), ("horn", b"\0\0\0\x18ftypheic")):
+        for place in (letters, letters / "ring"):
+            (place / name).write_bytes(content)
+            code, out, err = said(letters, letters / "cross.png")
+            assert code == 2 and f"{name}: expected a picture" in err and err.count("\n") == 1 and not out
+            (place / name).unlink()
+    (letters / "horn.png").symlink_to(letters / "gone.png")
+    code, out, err = said(letters, letters / "cross.png")
+    assert code == 2 and "horn.png" in err and "a link to a file that is not there" in err and not out
 
 
 def test_a_folder_that_is_no_question_is_named(said, shipped, letters, tmp_path):

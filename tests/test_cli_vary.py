@@ -133,6 +133,82 @@ def test_earlier_drawings_are_replaced_and_nothing_else_is(said, tiny_model, tmp
     assert code and "drawings alone" in err and (each / "a" / "thesis.txt").exists()
 
 
+def contents(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}
+
+
+@pytest.fixture
+def scans(tmp_path, monkeypatch):
+    """A folder `scans` of numbered drawings and one `s.png`, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    for i in range(3):
+        letter(tmp_path / "scans" / f"{i:03d}.png", shift=4 * i)
+    letter(tmp_path / "s.png")
+    return tmp_path
+
+
+NOT_ITS_OWN = {
+    "numbered scans": (["scans", "--each", "."], "scans is an input"),
+    "within the input folder": (["scans", "--each", "scans"], "outside of"),
+    "scans of another character": (["other/scans.png", "--each", "."], "000.png: `oneshot vary` did not write it"),
+    "the input": (["s.png", "-o", "s.png"], "out is s.png, which is an input"),
+    "the input by another path": (["s.png", "-o", "scans/../s.png"], "an input"),
+    "a link to the input": (["s.png", "-o", "link.png"], "a link"),
+    "one of a folder of inputs": (["scans", "-o", "scans/001.png"], "an input"),
+    "somebody's picture": (["s.png", "-o", "scans/001.png"], "`oneshot vary` did not write"),
+    "a sheet in the folder to be made anew": (["s.png", "--each", "d", "-o", "d/s/g.png"], "made anew"),
+    "one name for both": (["s.png", "--each", "d.png", "-o", "d.png"], "two names"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "named"), NOT_ITS_OWN.values(), ids=NOT_ITS_OWN)
+def test_what_it_did_not_write_is_refused_and_left_as_it_was(said, tiny_model, scans, arguments, named):
+    letter(scans / "other/scans.png")
+    (scans / "link.png").symlink_to("s.png")
+    if "d/s/g.png" in arguments:
+        (scans / "d/s").mkdir(parents=True)
+    before = contents(scans)
+    code, out, err = said(*arguments, "-n", 2, *([] if "-o" in arguments else ["-o", "g.png"]))
+    assert code == 2 and not out and err.count("\n") == 1 and named in err, err
+    assert contents(scans) == before
+
+
+def test_its_own_sheet_in_the_input_folder_is_no_drawing(said, tiny_model, scans):
+    reports = []
+    for _ in range(2):
+        code, out, err = said("scans", "-n", 2, "-o", "scans/grid.png", "--json")
+        reports.append(json.loads(out))
+        assert code == 0 and [image["given"] for image in reports[-1]["images"]] == [3]
+    assert reports[0]["skipped"] == [] and "scans/grid.png: left out, a sheet" in reports[1]["skipped"][0]
+    assert err == f"oneshot: {reports[1]['skipped'][0]}\n"
+    code, _, err = said("scans", "scans/grid.png", "-n", 2, "-o", "scans/grid.png")
+    assert code == 2 and "an input as well" in err
+
+
+def test_an_output_that_somebody_changed_is_somebodys(said, tiny_model, scans):
+    assert said("s.png", "-n", 2, "-o", "g.png", "--each", "d")[0] == 0
+    for file, arguments in (("g.png", []), ("d/s/001.png", ["--each", "d"])):
+        with Image.open(file) as picture:
+            changed = picture.convert("L")
+        changed.save(file)
+        before = contents(scans)
+        code, _, err = said("s.png", "-n", 2, "-o", "g.png" if file == "g.png" else "h.png", *arguments)
+        assert code == 2 and file.split("/")[-1] in err and contents(scans) == before
+
+
+def test_a_file_that_comes_while_it_draws_is_not_lost(said, tiny_model, scans, monkeypatch):
+    draw = vary.exemplars
+
+    def meanwhile(*arguments):
+        letter(scans / "g.png")
+        return draw(*arguments)
+
+    monkeypatch.setattr(vary, "exemplars", meanwhile)
+    code, _, err = said("s.png", "-n", 2, "-o", "g.png", "--each", "d")
+    assert code == 2 and "did not write" in err and not (scans / "d").exists()
+    assert (scans / "g.png").read_bytes() == (scans / "s.png").read_bytes()
+
+
 def test_the_picture_shows_what_was_given_beside_its_drawings(tmp_path):
     supports = [np.zeros((1, 28, 28), np.uint8), np.ones((3, 28, 28), np.uint8)]
     drawn = [np.ones((20, 28, 28), np.uint8), np.zeros((20, 28, 28), np.uint8)]
@@ -205,7 +281,7 @@ def test_a_disk_that_fails_leaves_the_earlier_drawings(said, tiny_model, tmp_pat
     def full(*_):
         raise OSError(28, "No space left on device", "g.png")
 
-    monkeypatch.setattr(vary, "write_whole", full)
+    monkeypatch.setattr(vary, "write_picture", full)
     code, _, err = said(image, "-n", 2, "-o", tmp_path / "g.png", "--each", tmp_path / "each", "--seed", 1)
     assert code and "no space left" in err
     assert left_behind(tmp_path) == before and (tmp_path / "g.png").read_bytes() == sheet

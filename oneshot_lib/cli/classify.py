@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from oneshot_lib.data.files import DataError, shorten
+from oneshot_lib.data.listing import Skipped, class_name, listing
 from oneshot_lib.machine import cores
 
 MODEL = "omniglot28-vhe-pixelcnn"
+LARGEST = 1000  # draws of c
 MOST = 5  # classes that are sampled of those within reach, so that an answer takes seconds
 SHOWN = 3  # classes behind the best in the text
 FEW_SHOT = ("ConditionalPixelCNN", "AttentionPixelCNN", "MetaPixelCNN")  # models over sets whose scores are exact
@@ -17,34 +19,41 @@ MIRROR = "mirror"  # in the names of models whose task was to draw one drawing i
 
 
 class Folder(NamedTuple):
-    """`names` of K classes, and the picture files of each."""
+    """`names` of K classes, the picture files of each, and what else lies in the folder."""
 
     names: list[str]
     files: list[list[Path]]
+    skipped: list[Skipped]
 
 
 def classify_files(support: Path, queries: Sequence[Path], model: str = MODEL, samples: int = 4, seed: int = 0,
                    ) -> list[dict]:
-    """`[{query, class, scores}]`, a dict for every picture of `queries`; `scores` are log E p(x | c) by class, in nats.
+    """`[{query, class, scores, skipped}]`, a dict for every picture of `queries`; `scores` are log E p(x | c) by class,
+    in nats, and `skipped` names what was left out of the folders of classes and queries.
 
     `samples` of c, and half as many of z for each; 20 is the protocol of Hewitt 2018, supplement 6.4.1. The few-shot
     PixelCNNs' log p(x | D) is exact, and nothing is sampled. Raises ValueError on a model that is unknown or compares
-    nothing with D, a number below 1, and what `read_folder` and `pictures` say.
+    nothing with D, on numbers that can't be, and what `read_folder` and `pictures` say.
     """
     from oneshot_lib import weights
 
-    if samples < 1:
-        raise ValueError(f"samples is {samples}; expected at least 1")
+    if not 1 <= samples <= LARGEST:
+        raise ValueError(f"samples is {samples}; expected 1 to {LARGEST}")
     preprocessing = preprocessing_of(model)
     if MIRROR in model:
         raise ValueError(f"model is {model!r}, which expects a class's drawings in the mirror; expected another model "
                          f"over sets, {MODEL!r} for one")
     folder = read_folder(support)
-    found = [file for path in queries for file in pictures(path, "QUERY")]
+    found, skipped = [], list(folder.skipped)
+    for path in queries:
+        files, others = pictures(path, "QUERY")
+        found += files
+        skipped += [other for other in others if other not in skipped]
     with ThreadPoolExecutor(cores()) as pool:
         ready = pool.map(lambda file: prepared(file, preprocessing), sum(folder.files, []) + found)
         classes, images = [list(islice(ready, len(files))) for files in folder.files], list(ready)
-    return answer(weights.load(model), folder.names, classes, [str(file) for file in found], images, samples, seed)
+    answers = answer(weights.load(model), folder.names, classes, [str(file) for file in found], images, samples, seed)
+    return [one | {"skipped": [str(other) for other in skipped]} for one in answers]
 
 
 def answer(model, names: list[str], classes: list[list], queries: list[str], images: list, samples: int,
@@ -86,13 +95,14 @@ def preprocessing_of(model: str) -> str:
 def read_folder(support: Path) -> Folder:
     """The classes of a folder: a picture is a class, called by its stem, and so is a sub-folder of pictures.
 
-    Raises ValueError where there are fewer than two, where two share a name, and on a sub-folder without a picture.
+    Raises ValueError where there are fewer than two, where two share a name, on a sub-folder without a picture, and
+    what `listing` says.
     """
     if not support.is_dir():
         raise ValueError(f"SUPPORT is {shorten(support)}; expected a folder with a picture, or a sub-folder, a class")
-    inside = sorted(path for path in support.iterdir() if not path.name.startswith("."))
-    inside = [path for path in inside if path.is_dir() or is_picture(path)]
-    names = [path.name if path.is_dir() else path.stem for path in inside]
+    there = listing(support)
+    inside = sorted(there.pictures + there.folders)
+    names = [class_name(path) for path in inside]
     if len(inside) < 2:
         number = "one class" if inside else "nothing"
         raise ValueError(f"{shorten(support)}: expected two classes or more, a picture or a sub-folder of pictures "
@@ -100,26 +110,21 @@ def read_folder(support: Path) -> Folder:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ValueError(f"{shorten(support)}: expected one picture or sub-folder a class, found two called {twice!r}")
-    return Folder(names, [pictures(path, "SUPPORT") for path in inside])
+    files, skipped = zip(*(pictures(path, "SUPPORT") for path in inside), strict=True)
+    return Folder(names, list(files), sum(skipped, there.skipped))
 
 
-def pictures(path: Path, what: str) -> list[Path]:
-    """A file itself, or the pictures in a folder. Raises ValueError where there is none."""
+def pictures(path: Path, what: str) -> tuple[list[Path], list[Skipped]]:
+    """A file itself, or the pictures in a folder and what is left out of it. Raises ValueError where there is none, and
+    what `listing` says."""
     if not path.is_dir():
         if not path.exists():
             raise ValueError(f"{what}: {shorten(path)}: no such file or folder")
-        return [path]
-    found = sorted(file for file in path.iterdir() if not file.name.startswith(".") and is_picture(file))
-    if not found:
+        return [path], []
+    found = listing(path)
+    if not found.pictures:
         raise ValueError(f"{what}: {shorten(path)}: expected a folder with pictures, found none in it")
-    return found
-
-
-def is_picture(path: Path) -> bool:
-    """Whether a file's suffix is that of a picture (PNG, JPEG, TIFF, ...)."""
-    from PIL import Image
-
-    return path.is_file() and Image.registered_extensions().get(path.suffix.lower()) in Image.OPEN
+    return found.pictures, found.skipped + [Skipped(folder, "a folder in a folder") for folder in found.folders]
 
 
 def prepared(file: Path, preprocessing: str):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from oneshot_lib.cli.classify import MIRROR
-from oneshot_lib.data.files import write_whole
+from oneshot_lib.data.outputs import check_file, write_picture
 from oneshot_lib.experiments.presets import check
 
 PAPER, INK = np.array([255, 255, 255]), np.array([16, 24, 43])
@@ -30,7 +30,8 @@ class Shown(NamedTuple):
 def draw_file(model: str, n: int, seed: int, out: Path) -> dict:
     """Write `n` drawings by a shipped model to `out`, whole or not at all; returns what was done.
 
-    Raises ValueError on an unknown model, a number below 1 or another suffix than .png and .gif.
+    Raises ValueError on an unknown model, a number below 1, another suffix than .png and .gif, or a file that is there
+    and that `oneshot draw` did not write.
     """
     from oneshot_lib import weights
 
@@ -45,6 +46,7 @@ def draw_file(model: str, n: int, seed: int, out: Path) -> dict:
         raise ValueError(f"out is {out.name!r}; expected a name ending in .png or .gif")
     if not out.resolve().parent.is_dir():
         raise ValueError(f"out is {out.name!r} in a folder that does not exist; expected one that does")
+    check_file(out, "draw")
     loaded, shown = weights.load(model), None
     if few_shot(loaded):
         entry = weights.manifest()[model]
@@ -57,8 +59,7 @@ def draw_file(model: str, n: int, seed: int, out: Path) -> dict:
     moving = out.suffix.lower() == ".gif"
     frames = [picture(step) for step in (steps if moving else steps[-1:])]
     content = gif(frames) if moving else encoded(frames[0], "PNG")
-    write_whole(out, content)
-    out.chmod(0o644)
+    write_picture(out, content, "draw")
     return {"file": out.name, "model": model, "n": n, "seed": seed, "frames": len(frames),
             "data": None if shown is None else shown.data, "shown": None if shown is None else shown.characters}
 

@@ -3,7 +3,6 @@
 import contextlib
 import math
 import os
-import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +12,9 @@ import numpy as np
 
 from oneshot_lib.cli.classify import MODEL, pictures, prepared, preprocessing_of
 from oneshot_lib.cli.drawing import INK, PAPER, encoded
-from oneshot_lib.data.files import shorten, write_whole
+from oneshot_lib.data.files import shorten
+from oneshot_lib.data.listing import class_name
+from oneshot_lib.data.outputs import DRAWING, check_file, check_folder, marked, write_picture
 
 LARGEST = 1024  # drawings of one character
 BATCH = 64  # drawings that are made together
@@ -34,8 +35,9 @@ def vary_files(images: Sequence[Path], n: int, out: Path, each: Path | None = No
     """Draw n new exemplars for each of `images` and write them, all or nothing; returns what was done.
 
     `out` is one PNG, a band for each of `images`: what the model was given, framed, and its drawings. `each` is a
-    folder for EACH/STEM/000.png and on; EACH/STEM is replaced where it holds an earlier run's drawings. Raises
-    ValueError on an unknown model, on numbers, names and folders that can't be, and what `pictures` and `prepared` say.
+    folder for EACH/STEM/000.png and on. What an earlier run wrote is replaced, and nothing else
+    (`oneshot_lib.data.outputs`). Raises ValueError on an unknown model, on numbers, names and folders that can't be, on
+    outputs that are not its own or are inputs, and what `pictures` and `prepared` say.
     """
     from oneshot_lib import weights
 
@@ -46,17 +48,19 @@ def vary_files(images: Sequence[Path], n: int, out: Path, each: Path | None = No
         raise ValueError(f"out is {out.name!r}; expected a file's name ending in .png")
     if not out.resolve().parent.is_dir():
         raise ValueError(f"out is {out.name!r} in a folder that does not exist; expected one that does")
-    files = [pictures(path, "IMAGE") for path in images]
-    names = [path.resolve().name if path.is_dir() else path.stem for path in images]
+    files, skipped = zip(*(pictures(path, "IMAGE") for path in images), strict=True)
+    names = [path.resolve().name if path.is_dir() else class_name(path) for path in images]
+    given = sum(files, [])
+    check_file(out, "vary", given)
     if each is not None:
-        check_folders(each, names)
+        check_folders(each, names, [*images, *given], out)
     sources = [Source(path, name, np.stack([prepared(file, preprocessing) for file in found]))
                for path, name, found in zip(images, names, files, strict=True)]
     drawn = exemplars(weights.load(model), [source.support for source in sources], n, seed)
     with staged(each, {s.name: d for s, d in zip(sources, drawn, strict=True)}):
-        write_whole(out, encoded(picture([s.support for s in sources], drawn), "PNG"))
-        out.chmod(0o644)
+        write_picture(out, encoded(picture([s.support for s in sources], drawn), "PNG"), "vary", given)
     return {"file": str(out), "model": model, "n": n, "seed": seed,
+            "skipped": list(dict.fromkeys(str(other) for other in sum(skipped, []))),
             "images": [{"image": str(s.path), "given": len(s.support),
                         "drawings": None if each is None else str(each / s.name)} for s in sources]}
 
@@ -87,18 +91,20 @@ def batches(n: int) -> list[int]:
 # --- one file a drawing -----------------------------------------------------------------------------------------------
 
 
-def check_folders(each: Path, names: list[str]) -> None:
-    """Raises ValueError where EACH/STEM can't be made, or holds something else than drawings of an earlier run."""
+def check_folders(each: Path, names: list[str], inputs: Sequence[Path], out: Path) -> None:
+    """Raises ValueError where an EACH/STEM can't be made, or would take the place of something that is not an earlier
+    run's drawings."""
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ValueError(f"IMAGE: two are called {twice!r}; expected names that differ, as folders of --each")
+    if not all(names):
+        raise ValueError("IMAGE: expected a folder with a name, as a folder of --each")
     if not each.resolve().parent.is_dir() or (each.exists() and not each.is_dir()):
         raise ValueError(f"each is {each.name!r}; expected a folder, or a name for one in a folder that exists")
+    if out.resolve() == each.resolve():
+        raise ValueError(f"out and each are both {each.name!r}; expected two names")
     for name in names:
-        folder = each / name
-        if folder.exists() and not (folder.is_dir() and all(re.fullmatch(r"\d{3,}\.png", p.name)
-                                                            for p in folder.iterdir())):
-            raise ValueError(f"{shorten(folder)}: expected no such folder, or one with drawings alone (000.png, ...)")
+        check_folder(each / name, "vary", inputs, out)
 
 
 @contextlib.contextmanager
@@ -108,19 +114,24 @@ def staged(each: Path | None, drawn: dict[str, np.ndarray]) -> Iterator[None]:
         yield
         return
     existed, parts = each.is_dir(), {name: each / f".partial-{os.getpid()}-{name}" for name in drawn}
+    before = {name: each / f".partial-{os.getpid()}-before-{name}" for name in drawn}
     try:
         for name, images in drawn.items():
             parts[name].mkdir(parents=True)
             for i, image in enumerate(images):
-                (parts[name] / f"{i:03d}.png").write_bytes(enlarged(image))
+                (parts[name] / f"{i:03d}.png").write_bytes(marked(enlarged(image), "vary", DRAWING))
         yield
         for name, part in parts.items():
+            check_folder(each / name, "vary")  # once more: drawing takes a while
             if (each / name).exists():
-                shutil.rmtree(each / name)
+                (each / name).rename(before[name])
             part.rename(each / name)
     finally:
-        for part in parts.values():
-            shutil.rmtree(part, ignore_errors=True)
+        for name, part in parts.items():
+            if before[name].exists() and not (each / name).exists():
+                before[name].rename(each / name)
+            for folder in (part, before[name]):
+                shutil.rmtree(folder, ignore_errors=True)
         if not existed:
             with contextlib.suppress(OSError):
                 each.rmdir()  # where nothing came of it

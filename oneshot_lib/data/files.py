@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -81,6 +82,11 @@ def find(folder: str, names: list[str] | dict[str, list[str]]) -> dict[str, Path
             found[name] = path
         return found
     return None
+
+
+def say(line: str) -> None:
+    """Tell whoever sits there, on standard error, what is done differently from what they may expect."""
+    print(f"oneshot: {line}", file=sys.stderr)
 
 
 def shorten(path: Path | str, variable: bool = True) -> str:
