@@ -1,15 +1,16 @@
 """The contracts of the command line: exit codes, JSON, the nearest name, and never a traceback for a user's mistake."""
 
+import io
 import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
 from oneshot_lib import results, weights
-from oneshot_lib.cli import errors, main
+from oneshot_lib.cli import app, errors, main
 from oneshot_lib.experiments import EXPERIMENTS
 
 COMMANDS = ("list", "run", "results", "data", "draw", "vary", "classify", "bench", "doctor")
@@ -77,6 +78,9 @@ def test_every_command_has_help_with_an_example_and_json(said, name):
         (["run", "rezende-table3", "-p", "batch_size"], "expected KEY=VALUE"),
         (["run", "rezende-table3", "-p", "batch_size=x"], "expected a whole number"),
         (["run", "rezende-table3", "--seed", "x"], "--seed"),
+        *[([*command, "--seed", seed], f"--seed is {seed}; expected 0 to 9223372036854775807") for command in (
+            ["run", "rezende-table3"], ["draw", "omniglot26-conditional", "-o", "a.png"],
+            ["vary", "a.png", "-o", "b.png"], ["classify", "a", "b.png"]) for seed in ("-1", "99999999999999999999")],
         (["run", "rezende-table3", "--minutes", "-1"], "expected a number above 0"),
         (["run"], "name"),
         (["results", "--paper", "rezendes"], "'rezende'"),
@@ -89,6 +93,7 @@ def test_every_command_has_help_with_an_example_and_json(said, name):
         (["draw", "letters-t12", "-o", "a.png", "-n", "0"], "expected 1 to"),
         (["draw", "letters-t12", "-o", "no/such/folder/a.png"], "does not exist"),
         (["draw", "letters-t12"], "--out"),
+        (["classify", ".", "a.png", "--samples", "1000000"], "samples is 1000000; expected 1 to 1000"),
         (["--versoin"], "--versoin"),
     ],
 )
@@ -121,6 +126,53 @@ def test_every_error_ends_as_one_line_and_a_code(monkeypatch, capsys, error, cod
     monkeypatch.setattr(errors, "app", app)
     assert main([]) == code
     assert capsys.readouterr().err == line
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_ctrl_c_is_one_line_in_every_command(monkeypatch, said, name):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    (command,) = [c for c in app.registered_commands if (c.name or c.callback.__name__) == name]
+    monkeypatch.setattr(command, "callback", interrupted)
+    monkeypatch.setattr(command, "name", name)
+    assert said(name) == (130, "", "oneshot: interrupted\n")
+
+
+def test_ctrl_c_of_a_process_is_one_line(tmp_path):
+    from PIL import Image
+
+    Image.linear_gradient("L").save(tmp_path / "a.png")
+    code = ("import os, signal, sys\nfrom oneshot_lib.cli import main, vary\n"
+            "vary.vary_files = lambda *a: os.kill(os.getpid(), signal.SIGINT)\n"
+            "sys.exit(main(['vary', 'a.png', '-o', 'b.png']))")  # fmt: skip
+    p = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (p.returncode, p.stdout, p.stderr) == (130, "", "oneshot: interrupted\n")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_a_stream_that_lacks_a_sign_gets_the_answer_all_the_same(monkeypatch, tmp_path, encoding):
+    record = results.parse((next(results.book_results().glob("rezende-table3*bound*.json"))).read_text(), "a record")
+    odd = replace(record, row="name \udcff of \u4e00")
+    monkeypatch.setattr(results, "collect", lambda *_: [("book", record), ("own", odd)])
+    for arguments in (["results"], ["results", "--json"]):
+        stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict")
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert main(arguments) == 0
+        text = stream.buffer.getvalue().decode(encoding)
+        if "--json" in arguments:
+            assert [r["row"] for r in json.loads(text)] == [record.row, odd.row]
+        else:
+            sign = "≤ " if encoding == "utf-8" else "<="
+            assert f"{sign}{record.value:.2f}" in text and "\\udcff of" in text
+            lines = [line for line in text.splitlines() if f"{record.value:.2f}" in line]
+            assert len({line.index("omniglot 28-area") for line in lines if "name" not in line}) == 1
+
+
+def test_a_closed_stream_is_no_error(monkeypatch):
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+        assert main(["list"]) == 0 and main(["lst"]) == 2
 
 
 def test_list_has_every_experiment_and_every_model(said, tiny_model):
@@ -199,6 +251,21 @@ def test_draw_writes_a_picture_or_a_moving_one(said, tiny_model, tmp_path):
     assert (tmp_path / "a.png").read_bytes() == first  # the same seed, the same drawings
     said("draw", "letters-t12", "-n", 5, "-o", tmp_path / "a.png", "--seed", 1)
     assert (tmp_path / "a.png").read_bytes() != first
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.gif"])
+def test_draw_replaces_its_own_picture_and_nobody_elses(said, tiny_model, tmp_path, name):
+    from PIL import Image
+
+    file = tmp_path / name
+    for n in (2, 3):
+        assert said("draw", "letters-t12", "-n", n, "-o", file)[0] == 0
+    with Image.open(file) as picture:
+        picture.copy().save(file)  # as an editor would
+    before = file.read_bytes()
+    code, out, err = said("draw", "letters-t12", "-n", 2, "-o", file)
+    assert code == 2 and not out and f"{name}, which is there and which `oneshot draw` did not write" in err
+    assert file.read_bytes() == before and err.count("\n") == 1
 
 
 def test_the_quick_preset_makes_table_3(tmp_path):

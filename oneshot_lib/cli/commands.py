@@ -1,14 +1,35 @@
 """The commands. Each reads its arguments, asks the library, and prints: text for people, JSON with --json."""
 
+import codecs
 import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
+
+LARGEST_SEED = 2**63 - 1  # of what every generator of numpy and torch takes
+SPELLED = {"≤ ": "<=", "± ": "+-", "≤": "<=", "±": "+-"}  # as wide as the signs, so that columns stay aligned
+
+
+class Interrupted(Exception):
+    """Ctrl-C within a command."""
+
+
+class Commands(TyperGroup):
+    """The commands, whose Ctrl-C ends in `oneshot_lib.cli.errors`; the command-line library would end it in silence."""
+
+    def invoke(self, context):
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt:
+            raise Interrupted from None
+
 
 app = typer.Typer(
     name="oneshot",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -19,12 +40,42 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Seed = Annotated[int, typer.Option(help="What every random number follows from.")]
+
+
+def within_range(seed: int) -> int:
+    if not 0 <= seed <= LARGEST_SEED:
+        raise ValueError(f"--seed is {seed}; expected 0 to {LARGEST_SEED}")
+    return seed
+
+
+Seed = Annotated[int, typer.Option(help="What every random number follows from.", callback=within_range)]
 
 
 def put(value, as_json: bool, text: str) -> None:
-    """Print `value` as JSON, or `text`."""
-    typer.echo(json.dumps(value, indent=1, ensure_ascii=False) if as_json else text)
+    """Print `value` as JSON, or `text`, in what standard output can encode: JSON falls back on its own escapes."""
+    encoding = codecs.lookup(getattr(sys.stdout, "encoding", None) or "utf-8").name
+    if as_json:
+        text = json.dumps(value, indent=1, ensure_ascii=False)
+        if encoding != "utf-8" or not encodable(text, encoding):  # JSON is UTF-8
+            text = json.dumps(value, indent=1)
+    else:
+        for sign, spelling in SPELLED.items():
+            text = text if encodable(sign, encoding) else text.replace(sign, spelling)
+    print(text)
+
+
+def note(lines: list[str]) -> None:
+    """Say what a user should know besides the answer, a line each on standard error."""
+    for line in lines:
+        print(f"oneshot: {line}", file=sys.stderr)
+
+
+def encodable(text: str, encoding: str) -> bool:
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @app.command("list", epilog="Example: oneshot list --json")
@@ -62,7 +113,7 @@ def run(
         "records": [r.to_json() for r in outcome.records],
     }
     if outcome.status != "done":
-        typer.echo(f"oneshot: {name}: {outcome.message}", err=True)
+        note([f"{name}: {outcome.message}"])
     put(report, as_json, tables.run_text(outcome))
     raise typer.Exit(outcome.code)
 
@@ -153,6 +204,7 @@ def classify(
     from oneshot_lib.cli import classify as asked
 
     found = asked.classify_files(support, query, model, samples, seed)
+    note(found[0]["skipped"])
     put(found, as_json, asked.answer_text(found))
 
 
@@ -175,6 +227,7 @@ def vary(
     from oneshot_lib.cli import vary as drawn
 
     report = drawn.vary_files(images, n, out, each, seed, model)
+    note(report["skipped"])
     put(report, as_json, drawn.done_text(report, out, each))
 
 

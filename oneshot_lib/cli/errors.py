@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from oneshot_lib.cli.commands import app
+from oneshot_lib.cli.commands import Interrupted, app
 from oneshot_lib.machine import share_cores
 
 INTERRUPTED = 130
@@ -16,6 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     With ONESHOT_DEBUG=1 in the environment an error keeps its traceback.
     """
     share_cores()
+    ready_streams()
     debug = os.environ.get("ONESHOT_DEBUG", "") not in ("", "0")
     try:
         code = app(args=arguments, standalone_mode=False, prog_name="oneshot")
@@ -25,10 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
+        if isinstance(error, Interrupted) or type(error).__name__ == "Abort":  # Ctrl-C, or the end of the input
+            return _say("interrupted", INTERRUPTED)
         if debug:
             raise
-        if type(error).__name__ == "Abort":  # Ctrl-C, as the command-line library has it
-            return _say("interrupted", INTERRUPTED)
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error, which knows how to be shown
             error.show()
             return error.exit_code
@@ -39,6 +40,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(f"{type(error).__name__}: {error}; ONESHOT_DEBUG=1 shows where", 1)
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)
+
+
+def ready_streams() -> None:
+    """Streams that take whatever a command prints: a closed one (`>&-`) leads nowhere, and what an encoding lacks is
+    written as an escape, so that no answer is lost for a sign in it.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _say(message: str, code: int) -> int:

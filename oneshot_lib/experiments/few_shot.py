@@ -128,7 +128,7 @@ def test_tasks(run, row, shots: int, classes: int | None = None) -> Iterator[tup
     limit = min(classes or settings.test_classes or len(known), len(known))
     for k in known[np.linspace(0, len(known) - 1, limit).round().astype(int)]:
         rows = test[index == k]
-        draw = torch.Generator().manual_seed(1_000_003 * run.seed + int(k))
+        draw = torch.Generator().manual_seed((1_000_003 * run.seed + int(k)) % 2**63)
         if settings.mirror:
             pictures = tasks.binary(rows, draw)
             yield pictures.flip(-1), pictures[:, None]
