@@ -12,8 +12,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import NoneType, UnionType
+from typing import get_args
 
-from oneshot_lib.data.files import shorten, write_whole
+from oneshot_lib.data.files import own_directory, say, shorten, write_whole
 
 PACKAGE = Path(__file__).resolve().parent
 PRESETS = ("quick", "laptop", "full")
@@ -118,7 +120,8 @@ class Record:
 
 
 def parse(text: str, name: str) -> Record:
-    """The record in a JSON text; `name` is what an error calls it. Raises ValueError on anything else."""
+    """The record in a JSON text; `name` is what an error calls it. Raises ValueError on anything else, values of other
+    types included."""
     try:
         values = json.loads(text)
         values.pop("id", None)
@@ -128,7 +131,16 @@ def parse(text: str, name: str) -> Record:
     unknown, missing = set(values) - known, known - set(values)
     if unknown or missing:
         raise ValueError(f"{name}: expected a record; unknown keys {sorted(unknown)}, missing keys {sorted(missing)}")
-    return Record(**values)
+    for f in fields(Record):
+        kinds = get_args(f.type) if isinstance(f.type, UnionType) else (f.type,)
+        value = values[f.name]
+        if not (type(value) in kinds or type(value) is int and float in kinds):
+            wanted = " or ".join("null" if kind is NoneType else kind.__name__ for kind in kinds)
+            raise ValueError(f"{name}: expected a record; {f.name} is {value!r}, not {wanted}")
+    try:
+        return Record(**values)
+    except ValueError as error:
+        raise ValueError(f"{name}: expected a record; {error}") from error
 
 
 def write_record(folder: Path, record: Record) -> Path:
@@ -140,10 +152,30 @@ def write_record(folder: Path, record: Record) -> Path:
     return path
 
 
-def read_records(folder: Path) -> list[Record]:
-    """Every record of a folder, in the order of the tables. A folder that is not there holds none."""
-    found = [parse(p.read_text(encoding="utf-8"), shorten(p)) for p in sorted(folder.glob("*.json"))]
+def read_records(folder: Path, left_out: list[str] | None = None) -> list[Record]:
+    """Every record of a folder, in the order of the tables. A folder that is not there holds none.
+
+    A file that is no record raises ValueError, which names it; where there is a list `left_out`, its line goes there
+    instead. Hidden files are nobody's records.
+    """
+    found = []
+    for path in sorted(p for p in folder.glob("*.json") if not p.name.startswith(".")):
+        try:
+            found.append(_read(path))
+        except ValueError as error:
+            if left_out is None:
+                raise
+            left_out.append(str(error))
     return sorted(found, key=_order)
+
+
+def _read(path: Path) -> Record:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise ValueError(f"{shorten(path)}: expected a record, a JSON object; {why.lower()}") from error
+    return parse(text, shorten(path))
 
 
 def _order(record: Record) -> tuple:
@@ -169,16 +201,21 @@ def book_results() -> Path:
 
 def store() -> Path:
     """Where this user's own laptop and full runs leave their records."""
-    import platformdirs
-
-    return Path(platformdirs.user_data_dir("oneshot")) / "results"
+    return own_directory("data") / "results"
 
 
 def collect(paper: str | None = None, item: str | None = None, preset: str | None = None) -> list[tuple[str, Record]]:
-    """The book's records, then this user's own that differ from them: ("book" or "own", record)."""
+    """The book's records, then this user's own that differ from them: ("book" or "own", record).
+
+    A file of the user's store that is no record, cut short or of another version, is left out, which is said. Among the
+    book's it is an error: its tables would lack a number.
+    """
     book = read_records(book_results())
     seen = {(r.id, r.value, r.commit) for r in book}
-    own = [r for r in read_records(store()) if (r.id, r.value, r.commit) not in seen]
+    left_out: list[str] = []
+    own = [r for r in read_records(store(), left_out) if (r.id, r.value, r.commit) not in seen]
+    for line in left_out:
+        say(f"left out: {line}")
     wanted = {"paper": paper, "item": item, "preset": preset}
     return [
         (source, r)
@@ -188,14 +225,29 @@ def collect(paper: str | None = None, item: str | None = None, preset: str | Non
     ]
 
 
-def keep(run: Path) -> list[Path]:
-    """Copy the records of a run into the checkout's `results/`. Raises ValueError where there are none."""
+def keep(run: Path, over: bool = False) -> list[Path]:
+    """Copy the records of a run into the checkout's `results/`, all or none.
+
+    Raises ValueError where there are none, where `results/` has another number under the same name and `over` does
+    not say that it may go, or where what is there is no record.
+    """
     if checkout() is None:
         raise ValueError("keep copies into a checkout's results/, and this package is installed without a checkout")
     records = read_records(run / "records")
     if not records:
         raise ValueError(f"{shorten(run)}: expected the folder of a run with records/*.json, found no record there")
+    for record in records:
+        path = book_results() / f"{record.id}.json"
+        before = _read(path) if path.exists() or path.is_symlink() else record
+        if not over and _number(before) != _number(record):
+            raise ValueError(f"{shorten(path)} holds another number, {before.shown()}, and the run's is "
+                             f"{record.shown()}; --replace puts the run's records in the place of those")
     return [write_record(book_results(), r) for r in records]
+
+
+def _number(record: Record) -> tuple:
+    """What makes two records of one id the same number."""
+    return record.id, record.value, record.error, record.n, record.series, record.weights, record.data["hash"]
 
 
 # --- tables -------------------------------------------------------------------------------------------------
@@ -294,6 +346,7 @@ def to_markdown(rows: list[dict], link: str | None = None) -> str:
     return "\n\n".join(blocks)
 
 
+GENERATED = "Generated by `oneshot results --write`; not to be edited."
 EXPLANATION = """\
 Every number is a file beside this one. NLL is in nats an image, or, where it says so, in nats/dim: an image's nats
 divided by its pixels. "exact" is the likelihood itself; ≤ marks a bound on it: "bound" is the free
@@ -311,7 +364,7 @@ published value, on the paper's data and at the paper's scale.
 def render_book(records: list[Record]) -> str:
     """The text of results/RESULTS.md."""
     body = to_markdown(table(("book", r) for r in records), "") or "No records yet."
-    return f"# Results\n\nGenerated by `oneshot results --write`; not to be edited.\n\n{EXPLANATION}\n\n{body}\n"
+    return f"# Results\n\n{GENERATED}\n\n{EXPLANATION}\n\n{body}\n"
 
 
 def render_readme(records: list[Record], readme: str) -> str:
@@ -330,8 +383,11 @@ def write_tables() -> list[Path]:
     root = checkout()
     if root is None:
         raise ValueError("RESULTS.md is written in a checkout, and this package is installed without one")
-    records = read_records(root / "results")
-    written = {root / "results/RESULTS.md": render_book(records)}
+    records, tables = read_records(root / "results"), root / "results/RESULTS.md"
+    if tables.exists() and GENERATED not in tables.read_text(encoding="utf-8"):
+        raise ValueError(f"{shorten(tables)}: expected the generated tables, found a file without the line "
+                         f"{GENERATED!r}; move it away")
+    written = {tables: render_book(records)}
     readme = root / "README.md"
     if readme.is_file() and BEGIN in readme.read_text(encoding="utf-8"):
         written[readme] = render_readme(records, readme.read_text(encoding="utf-8"))

@@ -65,6 +65,36 @@ def test_what_is_no_record_is_an_error_that_names_the_file(tmp_path, text):
         results.read_records(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "change", [{"value": "98.1"}, {"value": True}, {"seed": 0.5}, {"data": []}, {"data": {}}, {"preset": "lap"},
+               {"paper": 3}, {"series": {}}, {"n": 1.5}])  # fmt: skip
+def test_a_record_with_values_of_other_types_is_none(change):
+    with pytest.raises(ValueError, match="x.json: expected a record"):
+        results.parse(json.dumps(asdict(record()) | change), "x.json")
+
+
+def test_a_broken_record_of_the_users_is_named_and_left_out_and_one_of_the_book_is_an_error(house, capsys):
+    root, store = house
+    results.write_record(root / "results", record())
+    whole = results.write_record(store, record(seed=1)).read_text()
+    broken = {"cut.json": whole[: len(whole) // 2], "foreign.json": '{"name": "package.json"}', "empty.json": "",
+              "newer.json": json.dumps(json.loads(whole) | {"colour": 1}),
+              "strange.json": json.dumps(json.loads(whole) | {"value": "98"})}  # fmt: skip
+    for name, text in broken.items():
+        (store / name).write_text(text)
+    (store / "latin.json").write_bytes(b"\xff\xfe"), (store / "folder.json").mkdir()
+    (store / "._cut.json").write_text("what a file manager left")
+    assert [(source, r.seed) for source, r in results.collect()] == [("book", 0), ("own", 1)]
+    lines = capsys.readouterr().err.splitlines()
+    names = sorted([*broken, "latin.json", "folder.json"])
+    assert len(lines) == len(names)
+    for name, line in zip(names, lines, strict=True):
+        assert line.startswith("oneshot: left out: ") and f"store/{name}: expected a record" in line
+    (root / "results/cut.json").write_text(broken["cut.json"])
+    with pytest.raises(ValueError, match="results/cut.json: expected a record"):
+        results.collect()
+
+
 def test_an_unknown_key_is_refused():
     with pytest.raises(ValueError, match="unknown keys \\['colour'\\]"):
         results.parse(json.dumps({**asdict(record()), "colour": "red"}), "x.json")
@@ -191,6 +221,36 @@ def test_keep_copies_a_runs_records(house, tmp_path):
     results.write_record(tmp_path / "run/records", made)
     assert [p.parent for p in results.keep(tmp_path / "run")] == [root / "results"]
     assert results.read_records(root / "results") == [made]
+
+
+def test_keep_puts_no_number_in_the_place_of_another_unless_it_is_told_to(house, tmp_path):
+    root, _ = house
+    for made in (record(), record(metric="train NLL")):
+        results.write_record(tmp_path / "run/records", made)
+    results.keep(tmp_path / "run")
+    results.keep(tmp_path / "run")  # the same numbers
+    for change in ({"value": 97.0}, {"weights": "cd" * 32}, {"error": None}):
+        results.write_record(tmp_path / "run/records", record(value=1.0))  # before the other in the order of names
+        results.write_record(root / "results", record(value=1.0))
+        results.write_record(tmp_path / "run/records", record(metric="train NLL", **change))
+        before = {p.name: p.read_bytes() for p in (root / "results").iterdir()}
+        with pytest.raises(ValueError, match="train-nll.*holds another number, ≤ 98.12 ± 0.17.*--replace"):
+            results.keep(tmp_path / "run")
+        assert {p.name: p.read_bytes() for p in (root / "results").iterdir()} == before
+    results.keep(tmp_path / "run", replace=True)
+    assert results.read_records(root / "results") == results.read_records(tmp_path / "run/records")
+    (root / f"results/{record().id}.json").write_text("notes")
+    for told in (False, True):
+        with pytest.raises(ValueError, match="expected a record"):
+            results.keep(tmp_path / "run", over=told)
+
+
+def test_tables_that_somebody_wrote_are_left_alone(house):
+    root, _ = house
+    (root / "results/RESULTS.md").write_text("# My results\n")
+    with pytest.raises(ValueError, match="RESULTS.md: expected the generated tables"):
+        results.write_tables()
+    assert (root / "results/RESULTS.md").read_text() == "# My results\n"
 
 
 def test_writing_the_tables_twice_changes_nothing(house):

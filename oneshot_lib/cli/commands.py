@@ -138,6 +138,7 @@ def results(
     item: Annotated[str | None, typer.Option(help="Only this table or figure, as in table3.")] = None,
     preset: Annotated[str | None, typer.Option(help="Only this preset.")] = None,
     keep: Annotated[Path | None, typer.Option(metavar="DIR", help="Copy a run's records into the checkout.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="With --keep: also over another number.")] = False,
     write: Annotated[bool, typer.Option("--write", help="Make RESULTS.md and the README's table anew.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -146,13 +147,10 @@ def results(
     from oneshot_lib.cli import tables
 
     if keep is not None:
-        kept = records.keep(keep)
-        typer.echo(
-            f"kept {len(kept)} records in results/; `oneshot results --write` puts them into the tables",
-            err=True,
-        )
+        kept = records.keep(keep, replace)
+        note([f"kept {len(kept)} records in results/; `oneshot results --write` puts them into the tables"])
     if write:
-        typer.echo(f"written: {', '.join(p.name for p in records.write_tables())}", err=True)
+        note([f"written: {', '.join(p.name for p in records.write_tables())}"])
     found = records.collect(*tables.known_filters(paper, item, preset))
     put([{"source": source, **r.to_json()} for source, r in found], as_json, tables.results_text(found))
 

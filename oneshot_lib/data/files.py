@@ -11,10 +11,12 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -57,8 +59,63 @@ def data_directory() -> Path | None:
 
 
 def cache_directory() -> Path:
-    """`$XDG_CACHE_HOME/oneshot`, or what the platform has in its place."""
-    return Path(platformdirs.user_cache_dir("oneshot"))
+    """`$XDG_CACHE_HOME/oneshot`, or what the platform has in its place; see `own_directory`."""
+    return own_directory("cache")
+
+
+def own_directory(kind: str) -> Path:
+    """Where this user's files of a kind are, "cache" or "data", as the platform has it or XDG_..._HOME says.
+
+    A user without a home, or with one where nothing can be made (containers give such to users of any number), has a
+    temporary folder instead, and is told once.
+    """
+    variable = f"XDG_{kind.upper()}_HOME"
+    try:
+        folder = Path(getattr(platformdirs, f"user_{kind}_dir")("oneshot"))
+        if folder.is_absolute() and (os.environ.get(variable) or folder.is_dir() or _can_be_made(folder)):
+            return folder
+        why = f"{shorten(folder)} cannot be made"
+    except (RuntimeError, KeyError):  # no HOME, and no entry in passwd
+        why = "there is no home folder"
+    folder = _temporary_home() / (".cache" if kind == "cache" else ".local/share") / "oneshot"
+    _say_once(f"{why}: the {kind} folder is {folder}; {variable} chooses another")
+    return folder
+
+
+def home_variables() -> dict[str, str]:
+    """What the environment of another process needs beside this one's: nothing where the user's home can be used, else
+    a temporary one with the same cache."""
+    with contextlib.suppress(RuntimeError, KeyError):
+        if _can_be_made(Path.home()):
+            return {}
+    return {"HOME": str(_temporary_home()), "XDG_CACHE_HOME": str(cache_directory().parent)}
+
+
+def _can_be_made(folder: Path) -> bool:
+    """Whether files can be made in a folder that is there, or in one that can be made."""
+    try:
+        there = next(part for part in (folder, *folder.parents) if part.exists())
+    except OSError:
+        return False
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+
+
+@cache
+def _temporary_home() -> Path:
+    """A folder below the temporary one, the same for every process of this user, and nobody else's."""
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    folder = Path(tempfile.gettempdir()) / f"oneshot-{user}"
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        about = folder.lstat()
+        if stat.S_ISDIR(about.st_mode) and user in (about.st_uid, "user"):
+            return folder
+    return Path(tempfile.mkdtemp(prefix="oneshot-"))
+
+
+@cache
+def _say_once(line: str) -> None:
+    say(line)
 
 
 def find(folder: str, names: list[str] | dict[str, list[str]]) -> dict[str, Path] | None:

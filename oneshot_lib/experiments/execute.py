@@ -15,6 +15,8 @@ import time
 
 import psutil
 
+from oneshot_lib.data.files import home_variables
+
 GONE = 137  # what a process killed with -9 exits with
 
 
@@ -23,6 +25,7 @@ def main() -> int:
     task = json.loads(sys.argv[1])
     words = open(0, "rb", buffering=0, closefd=False)  # unbuffered: a buffer's lock would be held at exit
     threading.Thread(target=obey, args=(words,), daemon=True).start()
+    os.environ.update(home_variables())  # Jupyter does not work without a home
     import papermill
 
     try:
