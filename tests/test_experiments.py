@@ -416,6 +416,9 @@ def test_kill_9_leaves_no_kernel_behind(tmp_path):
     ("options", "message"),
     [
         ({"minutes": 0.0}, "minutes is 0; expected a number above 0"),
+        ({"minutes": float("inf")}, "minutes is inf; expected a number above 0"),
+        ({"overrides": {"learning_rate": "nan"}}, "learning_rate is nan"),
+        ({"overrides": {"test_images": "1"}}, "test_images is 1"),
         ({"overrides": {"bathc_size": "1"}}, "did you mean 'batch_size'"),
         ({"device": "gpu"}, "device is 'gpu'; expected cpu"),
     ],

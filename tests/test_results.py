@@ -237,7 +237,7 @@ def test_keep_puts_no_number_in_the_place_of_another_unless_it_is_told_to(house,
         with pytest.raises(ValueError, match="train-nll.*holds another number, ≤ 98.12 ± 0.17.*--replace"):
             results.keep(tmp_path / "run")
         assert {p.name: p.read_bytes() for p in (root / "results").iterdir()} == before
-    results.keep(tmp_path / "run", replace=True)
+    results.keep(tmp_path / "run", over=True)
     assert results.read_records(root / "results") == results.read_records(tmp_path / "run/records")
     (root / f"results/{record().id}.json").write_text("notes")
     for told in (False, True):

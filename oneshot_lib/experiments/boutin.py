@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from oneshot_lib.experiments.definition import Experiment, Row, Settings, check
+from oneshot_lib.experiments.definition import DRAWINGS, TWO_OR_MORE, Experiment, Range, Row, Settings, check
 
 REFERENCE = "Boutin et al. 2022, Diversity vs. Recognizability"
 CRITICS = ("contrastive", "prototypical")
@@ -29,6 +29,8 @@ class CriticSettings(Settings):
     other, the exemplar of a character always the same, no rotations.
     """
 
+    ranges = {"batch_size": TWO_OR_MORE, "ways": TWO_OR_MORE, "queries": Range(1, DRAWINGS - 1)}
+
     contrastive_steps: int = 23_000
     prototypical_steps: int = 8_000
     batch_size: int = 128
@@ -36,11 +38,10 @@ class CriticSettings(Settings):
     queries: int = 5
     channels: int = 64
 
-    def __post_init__(self):
-        super().__post_init__()
-        for name, least in (("batch_size", 2), ("ways", 2), ("queries", 1), ("channels", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least {least}")
+    def check_data(self, images, split: str) -> None:
+        most = len(set(images.class_index[images.split(split).train].tolist()))
+        if self.ways > most:
+            raise ValueError(f"ways is {self.ways}; expected 2 to {most}, the number of characters to train on")
 
     def steps(self, row: CriticRow) -> int:
         return getattr(self, f"{row.network}_steps")
@@ -117,6 +118,8 @@ class PlaneSettings(Settings):
     "shipped" or the folder of a run of boutin-critics: an absolute path, or a folder's name beside this run's own.
     """
 
+    ranges = {"drawings": TWO_OR_MORE, "ways": TWO_OR_MORE, "exemplars": Range(1, DRAWINGS)}
+
     critics: str = "shipped"
     characters: int | None = None
     drawings: int = 20
@@ -124,14 +127,12 @@ class PlaneSettings(Settings):
     ways: int = 20
     exemplars: int = 1
 
-    def __post_init__(self):
-        super().__post_init__()
-        for name, least, most in (("characters", 1, None), ("drawings", 2, None), ("tests", 1, None), ("ways", 2, None),
-                                  ("exemplars", 1, 20)):
-            value = getattr(self, name)
-            if value is not None and not (least <= value and (most is None or value <= most)):
-                expected = f"at least {least}" if most is None else f"{least} to {most}"
-                raise ValueError(f"{name} is {value}; expected {expected}")
+    def check_data(self, images, split: str) -> None:
+        from oneshot_lib import data
+
+        most = len(data.exemplars(images))
+        if self.ways > most:
+            raise ValueError(f"ways is {self.ways}; expected 2 to {most}, the number of exemplars")
 
 
 SETS = ("weak", "30-20", "45-5", "random-1200")

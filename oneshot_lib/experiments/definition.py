@@ -1,12 +1,38 @@
 """What an experiment is: its data, its rows, its settings at every preset, and what a user may change of them."""
 
 import difflib
+import math
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import get_args
+from typing import ClassVar, NamedTuple, get_args
 
 PRESETS = ("quick", "laptop", "full")
+DRAWINGS = 20  # of each character, in every data set of characters here
+
+
+class Range(NamedTuple):
+    """The numbers that a setting may have: `least` to `most`, both among them unless they are said to be `open`."""
+
+    least: float = 1
+    most: float = 10**9
+    open: bool = False
+
+    def __contains__(self, value) -> bool:
+        if not math.isfinite(value):
+            return False
+        return self.least < value < self.most if self.open else self.least <= value <= self.most
+
+    def told(self, value) -> str:
+        """What is expected, in words, where `value` came."""
+        unlimited = self.most in (10**9, math.inf) and not (math.isfinite(value) and value > self.most)
+        if self.open:
+            return f"a number above {self.least:g}" + ("" if unlimited else f" and below {self.most:g}")
+        return f"at least {self.least:g}" if unlimited else f"{self.least:g} to {self.most:,}"
+
+
+WHOLE, POSITIVE = Range(), Range(0, math.inf, open=True)  # of whole numbers and others, where nothing else is said
+FROM_ZERO, TWO_OR_MORE = Range(0), Range(2)
 
 
 @dataclass(frozen=True)
@@ -33,7 +59,12 @@ class Settings:
     `rows` names the models; `threads` is how many cores a CPU run takes (None: all); `products` is what the
     large products of training run in: "float32", "bfloat16", or whichever is "measured" to be faster when
     a run starts. The others are those of `oneshot_lib.training`. The defaults are the paper's scale.
+
+    Every number is checked against its range: `ranges` of a class has those that are not `WHOLE` or `POSITIVE`.
+    Raises ValueError, which names the setting, its value and what is expected.
     """
+
+    ranges: ClassVar[Mapping[str, Range]] = {"warmup": FROM_ZERO, "threads": Range(1, 1024)}
 
     rows: tuple[str, ...]
     learning_rate: float = 1e-3
@@ -45,6 +76,17 @@ class Settings:
 
     def __post_init__(self):
         check(self.products, ("float32", "bfloat16", "measured"), "kind of products")
+        check(self.schedule, ("cosine", "constant"), "schedule")
+        for f in fields(self):
+            check_numbers(f.name, getattr(self, f.name), f.type, self.range_of(f.name))
+
+    @classmethod
+    def range_of(cls, name: str) -> Range | None:
+        """The range of a setting, or None where the class does not say one of its own."""
+        return next((vars(c)["ranges"][name] for c in cls.__mro__ if name in vars(c).get("ranges", {})), None)
+
+    def check_data(self, images, split: str) -> None:
+        """Raises ValueError where the settings ask for more than the data have."""
 
     def steps(self, row: Row) -> int:
         """How many updates a row is trained for."""
@@ -141,6 +183,8 @@ def cast(key: str, value, kind):
         kind = get_args(kind)[0]
     if kind is str:
         return value
+    if kind is bool:
+        return {"true": True, "false": False}[check(value.lower(), ("true", "false"), f"value of {key}")]
     if kind is not int and kind is not float:
         return tuple(cast(key, part, get_args(kind)[0]) for part in value.split(","))
     try:
@@ -148,6 +192,29 @@ def cast(key: str, value, kind):
     except ValueError:
         expected = "a number" if kind is float else "a whole number"
         raise ValueError(f"{key} is {value!r}; expected {expected}") from None
+
+
+def check_numbers(name: str, value, kind, within: Range | None = None) -> None:
+    """Raises ValueError where a setting is declared as a number, or numbers, and is another kind of thing or not within
+    its range. None is a number where the declaration has it.
+
+    >>> check_numbers("learning_rate", float("nan"), float)
+    Traceback (most recent call last):
+    ValueError: learning_rate is nan; expected a number above 0
+    """
+    kinds = get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    if value is None and types.NoneType in kinds:
+        return
+    several = get_args(kinds[0])
+    number = several[0] if several else kinds[0]
+    if number not in (int, float):
+        return
+    for one in value if several and isinstance(value, tuple) else (value,):
+        expected = within or (WHOLE if number is int else POSITIVE)
+        if type(one) is not int and (number is int or type(one) is not float):
+            raise ValueError(f"{name} is {value!r}; expected {'a whole number' if number is int else 'a number'}")
+        if one not in expected:
+            raise ValueError(f"{name} is {value!r}; expected {'numbers of ' if several else ''}{expected.told(one)}")
 
 
 def check(name: str, known: Iterable[str], what: str) -> str:

@@ -6,7 +6,7 @@ The paper prints curves and no numbers. Where it is silent: an epoch is as many 
 
 from dataclasses import dataclass, replace
 
-from oneshot_lib.experiments.definition import Experiment, Row, Settings
+from oneshot_lib.experiments.definition import FROM_ZERO, TWO_OR_MORE, Experiment, Range, Row, Settings
 
 CLASSES = ELEMENTS = 100  # of each family, for training and once more for testing
 KL = "KL of c, support of {}"  # the metrics' names, by |D|
@@ -38,6 +38,9 @@ class FamilySettings(Settings):
     its series has them all.
     """
 
+    ranges = {"support_sizes": Range(1, ELEMENTS - 1), "annealing_epochs": FROM_ZERO, "annealed_runs": FROM_ZERO,
+              "draws": TWO_OR_MORE}
+
     learning_rate: float = 0.01
     warmup: int = 20
     products: str = "float32"
@@ -53,15 +56,9 @@ class FamilySettings(Settings):
     def __post_init__(self):
         super().__post_init__()
         sizes = self.support_sizes if isinstance(self.support_sizes, tuple) else ()
-        if not sizes or not all(isinstance(n, int) and 1 <= n < ELEMENTS for n in sizes) or len({*sizes}) < len(sizes):
+        if not sizes or len({*sizes}) < len(sizes):
             raise ValueError(f"support_sizes is {self.support_sizes!r}; expected different sizes from 1 to "
                              f"{ELEMENTS - 1}, to leave an element to explain")
-        for name in ("epochs", "batch_size", "runs", "supports", "draws"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
-        for name in ("annealing_epochs", "annealed_runs"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more")
 
     def in_steps(self, epochs: int) -> int:
         """How many updates so many epochs are."""

@@ -6,7 +6,7 @@ supports, each serving `elements` images of its class; Adam's rate falls on half
 
 from dataclasses import dataclass, replace
 
-from oneshot_lib.experiments.definition import Experiment, Row, Settings
+from oneshot_lib.experiments.definition import DRAWINGS, FROM_ZERO, Experiment, Range, Row, Settings, check
 
 REFERENCE = "Hewitt et al. 2018, The Variational Homoencoder"
 SHOTS = "test accuracy, {}-shot {}-way"  # the metrics' names, as records and `paper` have them
@@ -43,6 +43,8 @@ class SetSettings(Settings):
     most (`oneshot_lib.classification.log_scores`); the divergence of c is a mean over `kl_supports` supports.
     """
 
+    ranges = {"sample_dropout": Range(0, 1), "kl_annealing": FROM_ZERO, "ways": Range(2, 20)}
+
     batch_groups: int = 20
     elements: int = 5
     support_size: int = 5
@@ -64,10 +66,16 @@ class SetSettings(Settings):
         if not 1 <= self.smallest_support <= self.support_size:
             raise ValueError(f"smallest_support is {self.smallest_support}; expected 1 to support_size, "
                              f"{self.support_size}")
-        if not 0 <= self.sample_dropout < 1:
-            raise ValueError(f"sample_dropout is {self.sample_dropout}; expected a probability below 1")
-        if not 2 <= self.ways <= 20:
-            raise ValueError(f"ways is {self.ways}; expected 2 to 20 characters of an episode")
+        if self.sample_dropout == 1:
+            raise ValueError("sample_dropout is 1; expected a probability below 1")
+        most = DRAWINGS * (self.affine if check(self.sets, ("all", "drawings"), "kind of sets") == "all" else 1)
+        for name in ("support_size", "elements"):
+            if getattr(self, name) > most:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected 1 to {most}, as many as a set has")
+        for key in self.rows:  # these reconstruct their own support
+            if key.endswith(("neural-statistician", "rescale")) and self.elements > self.smallest_support:
+                raise ValueError(f"elements is {self.elements}; expected 1 to smallest_support, "
+                                 f"{self.smallest_support}, for the row {key}")
 
     def steps(self, row: SetRow) -> int:
         return getattr(self, row.steps_from)
@@ -87,6 +95,8 @@ class ObjectiveSettings(SetSettings):
     `probes` times in a training the divergence and the accuracy on `probe_episodes` episodes, with one draw of c and z,
     are looked at.
     """
+
+    ranges = {"probes": FROM_ZERO}
 
     pixelcnn_steps: int = 192_000
     deconvolutional_steps: int = 192_000

@@ -5,6 +5,7 @@ What a user can get wrong (a name, a setting, the data, the folder) is found bef
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -61,9 +62,10 @@ def launch(
     chosen = experiment(name)
     settings = chosen.settings(preset, overrides)
     source = notebook(name)
-    if minutes is not None and not minutes > 0:
+    if minutes is not None and not 0 < minutes < math.inf:
         raise ValueError(f"minutes is {minutes:g}; expected a number above 0")
     images = chosen.open_data()
+    settings.check_data(images, chosen.split)
     for name in {chosen.reduction(row) for row in chosen.chosen(settings)} if chosen.pictures else ():
         images.grey(name)
     if device != "cpu":

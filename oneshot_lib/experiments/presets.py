@@ -8,7 +8,7 @@ full settings with less of some.
 from dataclasses import dataclass, replace
 
 from oneshot_lib.experiments import boutin, families, hewitt, pictures, reed
-from oneshot_lib.experiments.definition import PRESETS, Experiment, Row, Settings, cast, check
+from oneshot_lib.experiments.definition import PRESETS, TWO_OR_MORE, Experiment, Range, Row, Settings, cast, check
 
 __all__ = ["EXPERIMENTS", "PRESETS", "Experiment", "Row", "SequentialRow", "SequentialSettings", "Settings", "cast",
            "check", "experiment"]
@@ -39,6 +39,9 @@ class SequentialSettings(Settings):
     training steps. Evaluation is in float32, whatever the `products` of training.
     """
 
+    # the chapters show 24 test images; one importance sample would be the bound again
+    ranges = {"test_images": Range(24), "iw_samples": TWO_OR_MORE}
+
     training_steps: int = 800_000
     batch_size: int = 24
     learning_rate: float = 5e-4
@@ -50,7 +53,7 @@ class SequentialSettings(Settings):
     gated_share: float = 1.0
 
     def steps(self, row: SequentialRow) -> int:
-        return round(self.training_steps * (self.gated_share if row.canvas == "cgru" else 1) * row.share)
+        return max(1, round(self.training_steps * (self.gated_share if row.canvas == "cgru" else 1) * row.share))
 
     def images_a_step(self) -> int:
         return self.batch_size

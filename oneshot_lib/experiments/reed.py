@@ -8,7 +8,7 @@ serving `elements` targets.
 
 from dataclasses import dataclass, replace
 
-from oneshot_lib.experiments.definition import Experiment, Row, Settings
+from oneshot_lib.experiments.definition import DRAWINGS, TWO_OR_MORE, Experiment, Range, Row, Settings
 
 REFERENCE = "Reed et al. 2018, Few-shot Autoregressive Density Estimation"
 NLL = "test NLL, {}-shot"
@@ -38,6 +38,8 @@ class FewShotSettings(Settings):
     `columns` drawings tell how the attention moves.
     """
 
+    ranges = {"shares": Range(0, 1), "layers": TWO_OR_MORE}  # attention reads between two
+
     channels: int = 64
     layers: int = 12
     unconditional_steps: int = 60_000
@@ -59,18 +61,18 @@ class FewShotSettings(Settings):
 
     def __post_init__(self):
         super().__post_init__()
-        if len(self.shots) != len(self.shares) or any(shot < 1 for shot in self.shots) or min(self.shares) < 0 \
-                or not sum(self.shares):
+        if len(self.shots) != len(self.shares) or not sum(self.shares):
             raise ValueError(f"shots is {self.shots} and shares {self.shares}; expected as many weights as "
                              "numbers of at least 1")
         if self.mirror and (self.shots != (1,) or self.elements != 1):
             raise ValueError(f"shots is {self.shots} and elements {self.elements}; expected 1 and 1 with mirror")
-        if not self.mirror and (self.meta_elements < 1 or self.images_a_step() % self.meta_elements):
+        if not self.mirror and self.images_a_step() % self.meta_elements:
             raise ValueError(f"meta_elements is {self.meta_elements}; expected a divisor of the {self.images_a_step()} "
                              "targets of a step")
-        for name in ("attention_rounds", "batch_groups", "elements", "supports", "targets", "columns"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        served = max(self.elements, self.meta_elements if "meta" in self.rows else 0)
+        if not self.mirror and max(self.shots) + served > DRAWINGS:
+            raise ValueError(f"shots is {self.shots}; expected numbers of at most {DRAWINGS - served}, which leave "
+                             f"{served} of a character's {DRAWINGS} drawings as targets")
 
     def steps(self, row: FewShotRow) -> int:
         return getattr(self, row.steps_from)
@@ -96,14 +98,11 @@ class FewShotSettings(Settings):
 class EpisodeSettings(FewShotSettings):
     """The same, tested on the first so many of the committed `episodes`, `ways` characters each, at `asked` shots."""
 
+    ranges = {"ways": Range(2, 20), "asked": Range(1, 5)}  # of the committed episodes
+
     episodes: int = 200
     ways: int = 20
     asked: tuple[int, ...] = (1, 5)
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not 2 <= self.ways <= 20:
-            raise ValueError(f"ways is {self.ways}; expected 2 to 20 characters of an episode")
 
 
 def _rows(*names: str, paper: dict | None = None) -> tuple[FewShotRow, ...]:
