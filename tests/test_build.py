@@ -19,7 +19,11 @@ LOCK = (pairs.ROOT / "requirements.lock").read_text()
 
 @pytest.fixture
 def library(tmp_path, monkeypatch):
-    """A small library and a notebook that rests on half of it."""
+    """A small library and a notebook that rests on half of it; the "python3" that Jupyter finds is another one's."""
+    kernel = tmp_path / "jupyter/kernels/python3/kernel.json"
+    kernel.parent.mkdir(parents=True)
+    kernel.write_text(json.dumps({"argv": ["/bin/false"], "display_name": "Python 3", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
     for module in (pairs, depends, build):
         monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setattr(depends, "LIBRARY", tmp_path / "oneshot_lib")

@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from oneshot_lib import experiments, results
+from oneshot_lib.data.files import explain
 from oneshot_lib.evaluation import Estimate
 from oneshot_lib.experiments import EXPERIMENTS, PRESETS, Experiment, folder, launch
 from oneshot_lib.experiments.folder import claim, configuration, differences, provenance
@@ -157,11 +158,20 @@ def test_other_data_is_another_run(tmp_path):
         claim(tmp_path, other)
 
 
-def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
-    (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(ValueError, match="holds files that are no run"):
+@pytest.mark.parametrize("name", ["thesis.tex", ".git", ".bashrc"])
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, name):
+    (tmp_path / name).write_text("x")
+    with pytest.raises(ValueError, match=f"holds files that are no run .{name}."):
         claim(tmp_path, wanted())
-    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_what_a_file_manager_or_a_killed_run_left_is_nobodys(tmp_path):
+    for name in (".DS_Store", ".lock", ".command.lock", ".partial-x"):
+        (tmp_path / name).write_text("")
+    claim(tmp_path, wanted())
+    with pytest.raises(ValueError, match="a folder whose name is UTF-8"):
+        claim(tmp_path / "run-\udcff", wanted())
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"configuration": 3}', "null"])
@@ -427,6 +437,14 @@ def test_what_a_user_gets_wrong_is_said_before_a_kernel_starts(go, options, mess
     with pytest.raises(ValueError) as error:
         go("raise RuntimeError('a kernel started')", **options)
     assert message in str(error.value) and not go.out.exists()
+
+
+def test_a_full_disk_is_said_before_a_kernel_starts(go, monkeypatch):
+    monkeypatch.setattr(folder.machine, "free_disk", lambda _: 0.0)
+    with pytest.raises(OSError) as error:
+        go("raise RuntimeError('a kernel started')")
+    assert explain(error.value).startswith("no space left in ") and "out" in explain(error.value)
+    assert not go.out.exists()
 
 
 def test_bad_data_is_said_before_a_kernel_starts(go, monkeypatch):

@@ -34,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             error.show()
             return error.exit_code
         if isinstance(error, OSError):
-            return _say(_os_error(error), 2)
+            from oneshot_lib.data.files import explain
+
+            return _say(explain(error), 2)
         if isinstance(error, ValueError):
             return _say(str(error), 2)
         return _say(f"{type(error).__name__}: {error}; ONESHOT_DEBUG=1 shows where", 1)
@@ -57,12 +59,3 @@ def ready_streams() -> None:
 def _say(message: str, code: int) -> int:
     print(f"oneshot: {' '.join(message.split())}", file=sys.stderr)
     return code
-
-
-def _os_error(error: OSError) -> str:
-    """An OSError as a sentence: the file as its user knows it, and what was wrong."""
-    if error.filename is None or error.strerror is None:
-        return str(error)
-    from oneshot_lib.data.files import shorten
-
-    return f"{shorten(error.filename)}: {error.strerror.lower()}"

@@ -7,6 +7,7 @@ and renamed, so that a reader sees all of it or nothing, whoever else is writing
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -30,6 +31,7 @@ except ImportError:  # not on this platform: partial files are then swept by age
 FORMAT = 1  # of the cached arrays; raise it when the decoding of the same bytes changes
 _PARTIAL = ".partial-"
 _STALE_SECONDS = 60
+FULL = (errno.ENOSPC, errno.EDQUOT)  # of an OSError
 
 
 class DataError(ValueError):
@@ -146,6 +148,16 @@ def say(line: str) -> None:
     print(f"oneshot: {line}", file=sys.stderr)
 
 
+def explain(error: OSError) -> str:
+    """An OSError as a sentence: the file as its user knows it, and what was wrong; a full disk by its folder."""
+    if error.errno in FULL:
+        folder = Path(error.filename).parent if error.filename else Path.cwd()
+        return f"no space left in {shorten(folder)}; make room, and give the same command again"
+    if error.strerror is None:
+        return str(error)
+    return error.strerror.lower() if error.filename is None else f"{shorten(error.filename)}: {error.strerror.lower()}"
+
+
 def shorten(path: Path | str, variable: bool = True) -> str:
     """A path as a person would write it: below `$ONESHOT_DATA`, below `~`, or its last three parts."""
     path = Path(path)
@@ -217,9 +229,11 @@ def whole_file(path: Path) -> Iterator:
             stream.flush()
             os.fsync(stream.fileno())
             os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(name)
+        if isinstance(error, OSError) and error.errno:  # what could not be written, not under which name
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 

@@ -6,16 +6,19 @@ means that the command is gone, however it went: the kernel is killed then, and 
 anyone's back.
 """
 
+import errno
 import json
 import os
 import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 import psutil
 
-from oneshot_lib.data.files import home_variables
+from oneshot_lib.data.files import explain
+from oneshot_lib.experiments.folder import no_room
 
 GONE = 137  # what a process killed with -9 exits with
 
@@ -25,23 +28,22 @@ def main() -> int:
     task = json.loads(sys.argv[1])
     words = open(0, "rb", buffering=0, closefd=False)  # unbuffered: a buffer's lock would be held at exit
     threading.Thread(target=obey, args=(words,), daemon=True).start()
-    os.environ.update(home_variables())  # Jupyter does not work without a home
-    import papermill
+    from papermill import PapermillExecutionError
 
+    from oneshot_lib.experiments.kernel import execute
+
+    error, message = None, ""
     try:
-        papermill.execute_notebook(
-            task["notebook"],
-            task["output"],
-            task["parameters"],
-            kernel_name="python3",
-            cwd=task["folder"],
-            progress_bar=False,
-        )
-    except papermill.PapermillExecutionError as error:
-        print(json.dumps({"error": error.ename, "message": error.evalue}))
-        return 1
-    print(json.dumps({"error": None, "message": ""}))
-    return 0
+        execute(task["notebook"], task["output"], task["parameters"], task["folder"])
+    except PapermillExecutionError as failure:
+        error, message = failure.ename, failure.evalue
+    except OSError as failure:
+        failure.filename = failure.filename or task["output"]
+        error, message = "OSError", explain(failure)
+    if error not in (None, "TimeSpent") and no_room(Path(task["folder"])):
+        message = f"{explain(OSError(errno.ENOSPC, '', task['output']))} ({error}: {message})"
+    print(json.dumps({"error": error, "message": message}))
+    return 0 if error is None else 1
 
 
 def obey(words) -> None:

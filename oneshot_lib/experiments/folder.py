@@ -7,13 +7,19 @@ DIR/notebook.ipynb      the notebook with its outputs
 DIR/DONE                written last
 """
 
+import errno
 import json
 from dataclasses import asdict
 from pathlib import Path
 
+from oneshot_lib import machine
 from oneshot_lib.data.files import shorten, write_whole
+from oneshot_lib.data.outputs import foreign
 from oneshot_lib.experiments.definition import Experiment, Settings
 from oneshot_lib.results import revision
+
+ROOM = 0.004  # GB without which no run ends: weights, records, a notebook with its figures
+OWN = r"\.lock|\.command\.lock|\.live|\.partial-.*"  # may lie in a folder that no run has claimed yet
 
 
 def configuration(experiment: Experiment, preset: str, seed: int, settings: Settings, device: str, images) -> dict:
@@ -36,8 +42,12 @@ def claim(out: Path, wanted: dict) -> dict:
     """Make `out` the folder of the run `wanted`, or find that it is; returns what its run.json holds.
 
     Raises ValueError where it holds a run with another configuration, naming the difference, or something
-    that is no run, and OSError where it can't be written.
+    that is no run, and OSError where it can't be written or there is no room.
     """
+    try:
+        str(out).encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{str(out)!r}: expected a folder whose name is UTF-8, as notebooks are") from None
     path = out / "run.json"
     about = {"configuration": wanted, "revisions": []}
     if path.is_file():
@@ -51,14 +61,22 @@ def claim(out: Path, wanted: dict) -> dict:
                 f"{shorten(out)} holds a run with {'; '.join(different)}; "
                 "the same command goes on with it, another needs another --out"
             )
-    elif out.is_dir() and any(p for p in out.iterdir() if not p.name.startswith(".")):
-        raise ValueError(f"{shorten(out)} holds files that are no run; expected an empty or a new folder as --out")
+    elif found := foreign(out, OWN):
+        raise ValueError(f"{shorten(out)} holds files that are no run ({found[0].name}); expected an empty or a new "
+                         "folder as --out")
     now = list(revision())
     if not about["revisions"] or about["revisions"][-1] != now:
         about["revisions"].append(now)
+    if no_room(out):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
     out.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps(about, indent=1).encode())
     return about
+
+
+def no_room(out: Path) -> bool:
+    """Whether the disk of a run's folder is as good as full."""
+    return machine.free_disk(out) < ROOM
 
 
 def keep_choice(out: Path, about: dict, name: str, fresh: str) -> str:
