@@ -6,7 +6,7 @@ prepared (`oneshot_lib.data.prepare`) before a model sees it. What is left of th
 
 from dataclasses import dataclass, replace
 
-from oneshot_lib.experiments.definition import Experiment, Row, Settings
+from oneshot_lib.experiments.definition import Experiment, Range, Row, Settings
 
 ALIKE = "accuracy, 1-shot 20-way, support and query in the encoding"
 ON_PAGES = "accuracy, 1-shot 20-way, support on pages, query in the encoding"
@@ -43,6 +43,8 @@ class EncodingSettings(Settings):
     characters and as many queries each, by `model` of `oneshot_lib.weights`; `outer`, `inner`, `keep` and `most` as in
     `oneshot_lib.classification.log_scores`, the defaults are those of `oneshot classify`."""
 
+    ranges = {"episodes": Range(1, 100), "ways": Range(2, 20)}
+
     episodes: int = 25
     ways: int = 20
     outer: int = 4
@@ -50,15 +52,6 @@ class EncodingSettings(Settings):
     keep: float = 10.0
     most: int = 5
     model: str = "omniglot28-vhe-pixelcnn"
-
-    def __post_init__(self):
-        super().__post_init__()
-        for name, least, most in (("episodes", 1, 100), ("ways", 2, 20), ("outer", 1, None), ("inner", 1, None),
-                                  ("most", 1, None)):
-            value = getattr(self, name)
-            if value < least or (most is not None and value > most):
-                expected = f"at least {least}" if most is None else f"{least} to {most}"
-                raise ValueError(f"{name} is {value}; expected {expected}")
 
     def steps(self, row: Row) -> int:
         return 0  # nothing is trained
