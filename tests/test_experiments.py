@@ -348,6 +348,19 @@ def test_a_run_that_succeeds_is_done_and_is_not_done_again(go):
     assert (again.status, again.code) == ("done", 0) and not (go.out / "made").exists()
 
 
+@pytest.mark.parametrize("name", ["rezende-table3", "hewitt-table2", "hewitt-figure3"])
+def test_without_out_a_run_lands_under_its_own_name(tmp_path, monkeypatch, name):
+    # the fault: a loop over the reductions (two of table 2, none of the families) that takes the name for its own
+    path = write_notebook(tmp_path / "tiny.ipynb", SUCCESS)
+    monkeypatch.setattr(Experiment, "open_data", lambda self: LETTERS)
+    monkeypatch.setattr(launch, "notebook", lambda name: path)
+    monkeypatch.setattr(launch, "_execute", lambda *_: (0, {"error": None}, None))
+    monkeypatch.chdir(tmp_path)
+    outcome = launch.launch(name, "quick", seed=7)
+    assert outcome.out == tmp_path / "runs" / f"{name}-quick-seed7" and (outcome.out / "DONE").is_file()
+    assert [p.name for p in (tmp_path / "runs").iterdir()] == [outcome.out.name]
+
+
 def test_an_error_in_the_notebook_is_one_line_and_exit_code_1(go):
     outcome = go("raise KeyError('two\\nlines')")
     assert (outcome.status, outcome.code) == ("failed", 1) and outcome.message.startswith("KeyError: ")

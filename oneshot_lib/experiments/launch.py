@@ -66,8 +66,8 @@ def launch(
         raise ValueError(f"minutes is {minutes:g}; expected a number above 0")
     images = chosen.open_data()
     settings.check_data(images, chosen.split)
-    for name in {chosen.reduction(row) for row in chosen.chosen(settings)} if chosen.pictures else ():
-        images.grey(name)
+    for reduction in {chosen.reduction(row) for row in chosen.chosen(settings)} if chosen.pictures else ():
+        images.grey(reduction)
     if device != "cpu":
         from oneshot_lib.experiments.run import check_device
 
