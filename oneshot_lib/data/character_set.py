@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from oneshot_lib.data import omniglot
-from oneshot_lib.data.files import DataError, cached
+from oneshot_lib.data.files import cached
+from oneshot_lib.data.layouts import AbsentData, absence, warn_of_absence
 from oneshot_lib.data.preprocessing import PREPROCESSINGS, preprocess, static_binarise
 from oneshot_lib.data.splits import Split, read_split
 
@@ -61,8 +62,8 @@ def characters(source: str | None = None) -> CharacterSet:
     """The characters of `source`, "omniglot" or "glyphs"; by default Omniglot if its files are found, else
     Glyphs.
 
-    Reads local files only. Raises DataError where the files are there and spoiled, or where Omniglot is
-    asked for and not found.
+    Reads local files only. Where `$ONESHOT_DATA` is set and has no Omniglot, a line on standard error says so.
+    Raises DataError where the files are there and spoiled, or (AbsentData) where Omniglot is asked for and not found.
     """
     if source not in (None, *SOURCES):
         raise ValueError(f"source: expected one of {', '.join(SOURCES)} or None, found {source!r}")
@@ -70,10 +71,9 @@ def characters(source: str | None = None) -> CharacterSet:
     if found is not None:
         return _character_set("omniglot", *found)
     if source == "omniglot":
-        raise DataError(
-            "omniglot/images_background.zip: expected it under $ONESHOT_DATA or downloaded, found neither; "
-            "`oneshot data --download omniglot` fetches it"
-        )
+        raise AbsentData(absence(omniglot.FOLDER, omniglot.spellings()))
+    if source is None:
+        warn_of_absence(omniglot.FOLDER, omniglot.spellings(), f"the data are {LABELS['glyphs']}")
     from oneshot_lib.data import glyphs
 
     return _character_set("glyphs", *glyphs.load())

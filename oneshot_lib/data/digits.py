@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from oneshot_lib.data.files import DataError, cached, find, fingerprint, shorten
+from oneshot_lib.data.files import DataError, cached, fingerprint, shorten
+from oneshot_lib.data.layouts import AbsentData, absence, find, warn_of_absence
 from oneshot_lib.data.preprocessing import static_binarise
 from oneshot_lib.data.splits import Split
 
@@ -75,8 +76,12 @@ class DigitSet:
 
 
 def spellings() -> dict[str, list[str]]:
-    """The published names of the files, and the others under which they are found unpacked."""
-    return {name: [name[:-3], name[:-3].replace("-idx", ".idx")] for name in FILES}
+    """The published names of the files, and the others under which they are found unpacked, alone or in folders."""
+    found = {}
+    for name in FILES:
+        plain = (name[:-3], name[:-3].replace("-idx", ".idx"))
+        found[name] = [*plain, *(f"{folder}/{file}" for folder in plain for file in plain)]
+    return found
 
 
 def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
@@ -117,8 +122,8 @@ def mnist(source: str | None = None) -> DigitSet:
     """Digits of `source`, "mnist" or "glyph-digits"; by default MNIST if its files are found, else glyph
     digits.
 
-    Reads local files only. Raises DataError where the files are there and spoiled, or where MNIST is asked
-    for and not found.
+    Reads local files only. Where `$ONESHOT_DATA` is set and has no MNIST, a line on standard error says so.
+    Raises DataError where the files are there and spoiled, or where MNIST is asked for and not found.
     """
     if source not in (None, *LABELS):
         raise ValueError(f"source: expected one of {', '.join(LABELS)} or None, found {source!r}")
@@ -130,10 +135,9 @@ def mnist(source: str | None = None) -> DigitSet:
         labels = np.frombuffer(bytes.fromhex(about["labels"]), np.uint8)
         return DigitSet("mnist", images, labels, about["hash"], train)
     if source == "mnist":
-        raise DataError(
-            "mnist/train-images-idx3-ubyte.gz: expected it under $ONESHOT_DATA or downloaded, found neither; "
-            "`oneshot data --download mnist` fetches it"
-        )
+        raise AbsentData(absence(FOLDER, spellings()))
+    if source is None:
+        warn_of_absence(FOLDER, spellings(), f"the data are {LABELS['glyph-digits']}")
     from oneshot_lib.data import glyphs
 
     images, about = glyphs.load_digits()

@@ -7,7 +7,16 @@ from pathlib import Path
 
 from oneshot_lib.data import digits, glyphs, omniglot
 from oneshot_lib.data.character_set import characters
-from oneshot_lib.data.files import DataError, cache_directory, find, shorten, sweep
+from oneshot_lib.data.files import (
+    DataError,
+    cache_directory,
+    data_directory,
+    say_once,
+    shorten,
+    spoiled_arrays,
+    sweep,
+)
+from oneshot_lib.data.layouts import absence, find
 
 # folder: (where its files are published, {file: MD5 of the published file})
 PUBLISHED = {
@@ -84,14 +93,18 @@ def describe(check: bool = True) -> list[dict]:
     files.
 
     `hash` is of the decoded pixels (None where nothing was decoded yet), `problem` the one line of a
-    DataError, and `get` what to do to have the data set. With `check=False` no file is read, only looked
-    for: `found` then says that it is there, not that it is whole (the first reading of Omniglot takes
-    seconds).
+    DataError or that `$ONESHOT_DATA` is set and has no such data, and `get` what to do to have the data set.
+    A line on standard error says too what is not where `$ONESHOT_DATA` points. With `check=False` no file is
+    read, only looked for: `found` then says that it is there, not that it is whole (the first reading of
+    Omniglot takes seconds). With it every array of the cache is compared with its SHA-256; a spoiled one is
+    removed, named on standard error and made anew where it is needed.
     """
+    for array in spoiled_arrays() if check else ():
+        say_once(f"{shorten(array)} was damaged, and was removed; it is made anew where it is needed")
     entries = []
     for name, open_set, files in (
-        ("omniglot", characters, omniglot.PARTS),
-        ("mnist", digits.mnist, digits.FILES),
+        ("omniglot", characters, omniglot.spellings()),
+        ("mnist", digits.mnist, digits.spellings()),
     ):
         entry = {
             "name": name,
@@ -102,12 +115,15 @@ def describe(check: bool = True) -> list[dict]:
             "problem": None,
         }
         try:
-            paths = find(name, digits.spellings() if name == "mnist" else list(files))
+            paths = find(name, files)
             if paths:
                 entry["where"] = shorten(next(iter(paths.values())).parent)
                 entry["files"] = [path.name for path in paths.values()]
                 entry["hash"] = open_set(name).hash if check else None
                 entry["found"] = True
+            elif data_directory():
+                entry["problem"] = absence(name, files)
+                say_once(entry["problem"])
         except DataError as error:
             entry["problem"] = str(error)
         entry["get"] = (

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import ClassVar, NamedTuple, get_args
 
 PRESETS = ("quick", "laptop", "full")
+SOURCES = {"characters": ("omniglot", "glyphs"), "digits": ("mnist", "glyph-digits")}  # published, rendered
 DRAWINGS = 20  # of each character, in every data set of characters here
 
 
@@ -58,7 +59,9 @@ class Settings:
 
     `rows` names the models; `threads` is how many cores a CPU run takes (None: all); `products` is what the
     large products of training run in: "float32", "bfloat16", or whichever is "measured" to be faster when
-    a run starts. The others are those of `oneshot_lib.training`. The defaults are the paper's scale.
+    a run starts; `data` is "published", "glyphs" (rendered from fonts) or None: the published data, for which
+    Glyphs stand in where they are not found and the preset is quick. The others are those of
+    `oneshot_lib.training`. The defaults are the paper's scale.
 
     Every number is checked against its range: `ranges` of a class has those that are not `WHOLE` or `POSITIVE`.
     Raises ValueError, which names the setting, its value and what is expected.
@@ -73,8 +76,10 @@ class Settings:
     checkpoint_every: int = 2_000
     threads: int | None = None
     products: str = "measured"
+    data: str | None = None
 
     def __post_init__(self):
+        check(self.data or "published", ("published", "glyphs"), "kind of data")
         check(self.products, ("float32", "bfloat16", "measured"), "kind of products")
         check(self.schedule, ("cosine", "constant"), "schedule")
         for f in fields(self):
@@ -134,15 +139,30 @@ class Experiment:
         """Whether the data are pictures: they have splits, preprocessings and a floor, and numbers have none."""
         return self.data != "families"
 
-    def open_data(self):
-        """The data of this experiment; characters and digits are real ones where their files are found."""
+    def images(self, preset: str, settings: Settings):
+        """The data of a run. Only a quick one takes rendered ones where the published are not found; a laptop or full
+        run raises DataError then, unless its `data` is "glyphs": its records are kept, and none is of Glyphs by
+        mistake.
+        """
+        from oneshot_lib.data.layouts import AbsentData
+
+        if not self.pictures or (preset == "quick" and settings.data is None):
+            return self.open_data()
+        published, rendered = SOURCES[self.data]
+        try:
+            return self.open_data(rendered if settings.data == "glyphs" else published)
+        except AbsentData as error:
+            raise AbsentData(f"{error}; `-p data=glyphs` makes a {preset} run of rendered ones") from None
+
+    def open_data(self, source: str | None = None):
+        """The data of this experiment, of `source`; unless given, real ones where their files are found."""
         if not self.pictures:
             from oneshot_lib.experiments.sweep import FamilyClasses
 
             return FamilyClasses()
         from oneshot_lib import data
 
-        return data.characters() if self.data == "characters" else data.mnist()
+        return data.characters(source) if self.data == "characters" else data.mnist(source)
 
     def settings(self, preset: str, overrides: Mapping | None = None) -> Settings:
         """The settings of a preset with some replaced. Raises ValueError on an unknown preset, key, row or
@@ -155,6 +175,8 @@ class Experiment:
             check(key, kinds, "setting")
             changes[key] = tuple(value) if isinstance(value, list) else cast(key, value, kinds[key])
         settings = replace(settings, **changes)
+        if settings.data is not None and not self.pictures:
+            raise ValueError(f"data is {settings.data!r}; expected none: {self.name} draws its own numbers")
         for key in settings.rows:
             check(key, [row.key for row in self.rows], "row")
         return settings

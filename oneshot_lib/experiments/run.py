@@ -285,7 +285,7 @@ def start(
         atexit.register(shutil.rmtree, out, ignore_errors=True)
     folder = Path(out).resolve()
     _hold(folder)
-    return Run(chosen, preset, seed, settings, folder, device, minutes, chosen.open_data())
+    return Run(chosen, preset, seed, settings, folder, device, minutes, chosen.images(preset, settings))
 
 
 def sweep_temporary(age: float = 60.0) -> None:

@@ -3,14 +3,14 @@
 import pytest
 
 from oneshot_lib import data
-from oneshot_lib.data import omniglot
-from oneshot_lib.data.files import find
+from oneshot_lib.data import files, omniglot
+from oneshot_lib.data.layouts import find
 
 
 @pytest.fixture(scope="session", params=["glyphs", "omniglot"])
 def characters(request):
     """Glyphs, and Omniglot where its files are present."""
-    if request.param == "omniglot" and find("omniglot", list(omniglot.PARTS)) is None:
+    if request.param == "omniglot" and find("omniglot", omniglot.spellings()) is None:
         pytest.skip("Omniglot's files are not here: set ONESHOT_DATA")
     return data.characters(request.param)
 
@@ -21,4 +21,5 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     monkeypatch.setenv("ONESHOT_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(files, "_said", set())
     return tmp_path

@@ -8,7 +8,7 @@ import pytest
 
 from oneshot_lib import data
 from oneshot_lib.data import digits
-from oneshot_lib.data.files import find
+from oneshot_lib.data.layouts import find
 
 
 @pytest.fixture
@@ -45,6 +45,40 @@ def test_what_is_read_is_what_was_written(small_mnist):
     assert np.array_equal(found.grey("28"), images) and np.array_equal(found.labels, labels)
     split = found.split("standard")
     assert (split.train[0], split.train[-1], split.test[0], split.test[-1]) == (0, 59, 60, 69)
+
+
+# how it lies: (the folder below the data folder, what a file is called there, what ONESHOT_DATA points at)
+LAYOUTS = {
+    "torchvision": ("MNIST/raw", "{}", "."),
+    "torchvision, with the packed": ("MNIST/raw", "{}.gz", "."),
+    "torchvision in mnist": ("mnist/MNIST/raw", "{}", "."),
+    "capitals": ("Mnist", "{}.gz", "."),
+    "a folder of data": ("mnist_data", "{}", "."),
+    "each in a folder of its own": ("mnist", "{}/{}", "."),
+    "too deep": ("mnist", "{}.gz", "mnist"),
+    "too deep by one and two": ("MNIST/raw", "{}", "MNIST"),
+    "too deep by two": ("MNIST/raw", "{}", "MNIST/raw"),
+    "the other data set": ("mnist", "{}", "omniglot-py"),
+    "too high": ("torch/MNIST/raw", "{}", "."),
+}
+
+
+@pytest.mark.parametrize("how", LAYOUTS)
+def test_every_layout_is_found(small_mnist, place, monkeypatch, how):
+    folder, images, labels = small_mnist
+    where, called, points_at = LAYOUTS[how]
+    for other in ("FashionMNIST/raw", "omniglot-py", "torch/EMNIST/raw"):  # files of the same names, and no MNIST
+        (place / "laid" / other).mkdir(parents=True)
+        for name in digits.FILES if "raw" in other else ["images_background.zip"]:
+            (place / "laid" / other / name).write_bytes(b"not this one")
+    for name in digits.FILES:
+        path = place / "laid" / where / called.format(name[:-3], name[:-3])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = (folder / name).read_bytes()
+        path.write_bytes(content if path.suffix == ".gz" else gzip.decompress(content))
+    monkeypatch.setenv("ONESHOT_DATA", str(place / "laid" / points_at))
+    found = data.mnist()
+    assert found.name == "mnist" and np.array_equal(found.images, images) and np.array_equal(found.labels, labels)
 
 
 IMAGES, LABELS = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
@@ -93,9 +127,13 @@ def test_a_missing_file(small_mnist):
         data.mnist()
 
 
-def test_no_files_and_asked_for(place):
+def test_no_files_and_asked_for(place, monkeypatch):
     (place / "data" / "other").mkdir()
-    with pytest.raises(data.DataError, match="mnist/train-images.*oneshot data --download mnist"):
+    asked = "expected MNIST there, found none; train-images-idx3-ubyte.gz was looked .*oneshot data --download mnist"
+    with pytest.raises(data.DataError, match=f"ONESHOT_DATA=.*{asked}"):
+        data.mnist("mnist")
+    monkeypatch.setenv("ONESHOT_DATA", "")
+    with pytest.raises(data.DataError, match="^mnist/train-images.*oneshot data --download mnist"):
         data.mnist("mnist")
 
 

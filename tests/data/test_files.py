@@ -11,6 +11,7 @@ import pytest
 
 from oneshot_lib.data import files
 from oneshot_lib.data.files import DataError
+from oneshot_lib.data.layouts import find
 
 
 def leftovers(place):
@@ -37,6 +38,57 @@ def test_a_damaged_cache_is_made_anew(place, spoil):
     path = next((place / "cache").rglob("*.npy"))
     path.write_bytes(spoil(path.read_bytes()))
     assert files.cached("x", (2, 3), lambda: (np.full((2, 3), 2.0), {}))[0].tolist() == [[2.0] * 3] * 2
+
+
+STRETCH = 20_000
+OVERWRITTEN = {
+    "noise": lambda b: bytes(np.random.default_rng(1).integers(0, 256, len(b)).astype(np.uint8)),
+    "zeros": lambda b: bytes(len(b)),
+    "inverted": lambda b: bytes(1 - x for x in b),
+    "one bit": lambda b: bytes([b[0] ^ 1]) + b[1:],
+}
+
+
+@pytest.mark.parametrize("how", OVERWRITTEN)
+@pytest.mark.parametrize("opened", [False, True])
+def test_an_overwritten_stretch_is_found_and_made_anew(place, capsys, monkeypatch, how, opened):
+    drawings = (np.random.default_rng(0).random((300, 105, 105)) < 0.05).astype(np.uint8)
+    calls = []
+
+    def make():
+        calls.append(1)
+        return drawings, {"hash": "h"}
+
+    files.cached("x", drawings.shape, make)
+    path = next((place / "cache").rglob("*.npy"))
+    whole, state = path.read_bytes(), path.stat()
+    for made, start in enumerate((128, 1_234_567, len(whole) - STRETCH), start=2):
+        if not opened:
+            monkeypatch.setattr(files, "_seen_whole", {})  # as in a process of its own
+        with open(path, "r+b") as stream:  # in place, as a failing disk would, and no time tells it
+            stream.seek(start)
+            stream.write(OVERWRITTEN[how](whole[start : start + STRETCH]))
+        os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+        assert path.read_bytes() != whole and path.stat().st_mtime_ns == state.st_mtime_ns
+        values, about = files.cached("x", drawings.shape, make)
+        assert np.array_equal(values, drawings) and about == {"hash": "h"} and len(calls) == made
+        assert path.read_bytes() == whole
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "x-f1.npy was damaged, and is made anew" in said
+
+
+def test_a_whole_array_is_added_up_once_a_process(place, monkeypatch):
+    files.cached("x", None, lambda: (np.ones(9), {}))
+    files.cached("x", None, None)
+    monkeypatch.setattr(files, "_sums", None)  # the fault: 358 MB are read for every drawing
+    files.cached("x", None, None)
+
+
+def test_an_array_of_an_earlier_version_is_made_anew_in_silence(place, capsys):
+    files.cached("x", None, lambda: (np.ones(3), {}))
+    next((place / "cache").rglob("*.json")).write_text('{"a": 1}')
+    assert files.cached("x", None, lambda: (np.zeros(3), {"b": 2}))[1] == {"b": 2}
+    assert files.spoiled_arrays() == [] and capsys.readouterr().err == ""
 
 
 def test_an_interrupted_decode_leaves_nothing(place):
@@ -169,22 +221,22 @@ def test_the_data_folder(place, monkeypatch):
 def test_a_folder_without_its_files(place):
     (place / "data" / "omniglot").mkdir()
     with pytest.raises(DataError, match=r"\$ONESHOT_DATA/omniglot/a.zip: expected .* found an empty folder"):
-        files.find("omniglot", ["a.zip"])
+        find("omniglot", ["a.zip"])
     (place / "data" / "omniglot" / "a.zip").touch()
     with pytest.raises(DataError, match=r"\$ONESHOT_DATA/omniglot/b.zip: expected .* found no such file"):
-        files.find("omniglot", ["a.zip", "b.zip"])
-    assert files.find("mnist", ["a"]) is None
+        find("omniglot", ["a.zip", "b.zip"])
+    assert find("mnist", ["a"]) is None
 
 
 def test_the_data_folder_comes_before_the_downloads(place):
     for root in ("data", "cache/oneshot/downloads"):
         (place / root / "omniglot").mkdir(parents=True)
         (place / root / "omniglot" / "a.zip").touch()
-    assert files.find("omniglot", ["a.zip"])["a.zip"].parent.parent.name == "data"
+    assert find("omniglot", ["a.zip"])["a.zip"].parent.parent.name == "data"
     (place / "data" / "omniglot" / "a.zip").unlink()
     (place / "data" / "omniglot").rmdir()
     (place / "data" / "other").mkdir()
-    assert files.find("omniglot", ["a.zip"])["a.zip"].parent.parent.name == "downloads"
+    assert find("omniglot", ["a.zip"])["a.zip"].parent.parent.name == "downloads"
 
 
 def test_paths_are_shortened(monkeypatch, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 
 from oneshot_lib import data
 from oneshot_lib.data import glyphs, omniglot, pen
-from oneshot_lib.data.files import find
+from oneshot_lib.data.layouts import find
 
 # It changes with the fonts that matplotlib ships, with `alphabets.json` and with the drawing.
 HASH = "8646ca3ddb87eb31a43cca6958d0a6b804966cce17c21fbe8336745d6434e2d2"
@@ -101,7 +101,7 @@ def test_strokes_are_as_thick_as_omniglots(drawings):
 
     here = thickness(drawings.images[::61])
     assert 4.5 < here < 6.5
-    if find("omniglot", list(omniglot.PARTS)) is None:
+    if find("omniglot", omniglot.spellings()) is None:
         pytest.skip("Omniglot's files are not here to compare with: set ONESHOT_DATA")
     there = thickness(data.characters("omniglot").images[::125])
     assert abs(here / there - 1) < 0.15

@@ -69,6 +69,113 @@ def test_the_pixels_are_hashed_not_the_zip(small_omniglot):
     assert data.characters("omniglot").hash == before.hash
 
 
+def extract(folder, into, twice=False):
+    """What the zips in `folder` hold, in folders below `into`, or in folders of the zips' names below it."""
+    for path in folder.glob("*.zip"):
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(into / path.stem if twice else into)
+
+
+def packed_again(folder, into, prefix="", extra=()):
+    """The zips of `folder` packed again in `into`: `prefix` before every name, and `extra` files beside them."""
+    into.mkdir(parents=True)
+    for path in folder.glob("*.zip"):
+        with zipfile.ZipFile(path) as source, zipfile.ZipFile(into / path.name, "w") as target:
+            for name in source.namelist():
+                target.writestr(prefix + name, source.read(name))
+            for name in extra:
+                target.writestr(name.format(path.stem), b"no picture")
+
+
+def from_a_mac(folder, data):
+    extract(folder, data / "omniglot")
+    for place in (data, *(p for p in (data / "omniglot").rglob("*") if p.is_dir())):
+        (place / ".DS_Store").write_bytes(b"x")
+        (place / "__MACOSX").mkdir()
+    drawing = next((data / "omniglot").rglob("*_01.png"))
+    (drawing.parent / f"._{drawing.name}").write_bytes(b"x")
+
+
+MAC = ("__MACOSX/{0}/A_b/character01/0000_01.png", "__MACOSX/{0}/._A_b", "{0}/.DS_Store", "{0}/A_b/.DS_Store")
+# how it lies: (what makes it from the folder of zips and the data folder, what ONESHOT_DATA points at)
+LAYOUTS = {
+    "published": (lambda z, d: packed_again(z, d / "omniglot"), "."),
+    "extracted": (lambda z, d: extract(z, d / "omniglot"), "."),
+    "extracted, each into its own": (lambda z, d: extract(z, d / "omniglot", twice=True), "."),
+    "extracted, zips kept": (lambda z, d: (packed_again(z, d / "omniglot"), extract(z, d / "omniglot")), "."),
+    "torchvision": (lambda z, d: (packed_again(z, d / "omniglot-py"), extract(z, d / "omniglot-py")), "."),
+    "torchvision, extracted": (lambda z, d: extract(z, d / "omniglot-py"), "."),
+    "torchvision in omniglot": (lambda z, d: extract(z, d / "omniglot" / "omniglot-py"), "."),
+    "a clone": (lambda z, d: (packed_again(z, d / "omniglot/python"), (d / "omniglot/README.md").touch()), "."),
+    "a clone, extracted": (lambda z, d: extract(z, d / "omniglot" / "python"), "."),
+    "a download of the repository": (lambda z, d: packed_again(z, d / "omniglot-master" / "python"), "."),
+    "capitals": (lambda z, d: packed_again(z, d / "OmniGlot"), "."),
+    "directly": (lambda z, d: packed_again(z, d / "x"), "x"),
+    "too deep": (lambda z, d: packed_again(z, d / "omniglot"), "omniglot"),
+    "too deep, extracted": (lambda z, d: extract(z, d / "Omniglot"), "Omniglot"),
+    "too deep by two": (lambda z, d: packed_again(z, d / "omniglot" / "python"), "omniglot/python"),
+    "a part of it": (lambda z, d: extract(z, d / "omniglot"), "omniglot/images_evaluation"),
+    "the other data set": (lambda z, d: (packed_again(z, d / "omniglot"), (d / "MNIST/raw").mkdir(parents=True),
+                                         (d / "MNIST/raw/x").touch()), "MNIST/raw"),  # fmt: skip
+    "too high": (lambda z, d: packed_again(z, d / "sets" / "omniglot"), "."),
+    "too high, torchvision": (lambda z, d: extract(z, d / "torch" / "omniglot-py"), "."),
+    "a prefix in the zip": (lambda z, d: packed_again(z, d / "omniglot", prefix="python/"), "."),
+    "a Mac's zip": (lambda z, d: packed_again(z, d / "omniglot", extra=MAC), "."),
+    "a Mac's folder": (from_a_mac, "."),
+}
+
+
+@pytest.mark.parametrize("how", LAYOUTS)
+def test_every_layout_gives_the_same_array(small_omniglot, place, monkeypatch, how):
+    folder, images = small_omniglot
+    before = data.characters("omniglot")
+    (array,) = (place / "cache").rglob("*.npy")
+    state = array.stat()
+    lay, points_at = LAYOUTS[how]
+    lay(folder, place / "laid")
+    monkeypatch.setenv("ONESHOT_DATA", str(place / "laid" / points_at))
+    for _ in range(2):
+        found = data.characters("omniglot")
+        assert np.array_equal(found.images, images) and (found.hash, found.classes) == (before.hash, before.classes)
+    assert [p for p in (place / "cache").rglob("*.npy")] == [array] and array.stat().st_ino == state.st_ino
+    described = {entry["name"]: entry for entry in data.describe()}["omniglot"]
+    assert described["found"] and described["hash"] == before.hash and described["problem"] is None
+
+
+FOLDER_FAULTS = {
+    "another drawing": lambda drawing: drawing.write_bytes((drawing.parent / "000_07.png").read_bytes()),
+    "cut": lambda drawing: drawing.write_bytes(drawing.read_bytes()[:200]),
+    "empty": lambda drawing: drawing.write_bytes(b""),
+    "flipped": lambda drawing: drawing.write_bytes(flip(drawing.read_bytes())),
+    "gone": lambda drawing: drawing.unlink(),
+    "one too many": lambda drawing: (drawing.parent / "000_21.png").write_bytes(drawing.read_bytes()),
+    "renamed": lambda drawing: drawing.rename(drawing.parent / "000_22.png"),
+}
+
+
+@pytest.mark.parametrize("how", FOLDER_FAULTS)
+def test_a_spoiled_folder_is_one_clear_line(small_omniglot, place, monkeypatch, how):
+    folder, images = small_omniglot
+    extract(folder, place / "laid" / "omniglot")
+    monkeypatch.setenv("ONESHOT_DATA", str(place / "laid"))
+    data.characters()
+    (place / "laid" / "omniglot" / "images_evaluation" / ".DS_Store").touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(omniglot, "_decode", None)  # what is no drawing leaves the fingerprint as it was
+        assert np.array_equal(data.characters().images, images)
+    drawing = place / "laid/omniglot/images_evaluation/B/character01/000_05.png"
+    state = drawing.stat()
+    FOLDER_FAULTS[how](drawing)
+    if drawing.exists():  # the fault: a fingerprint of sizes and times of writing, which can be set
+        os.utime(drawing, ns=(state.st_atime_ns, state.st_mtime_ns))
+    with pytest.raises(data.DataError, match=r"^\$ONESHOT_DATA/omniglot/images_evaluation: expected ") as caught:
+        data.characters()
+    message = str(caught.value)
+    assert "\n" not in message and len(message) < 300 and str(place) not in message
+    if how in ("cut", "empty", "flipped"):
+        assert "B/character01/000_05.png" in message  # of 32,460 files, this one
+
+
 def flip(content):
     middle = len(content) // 2
     return content[:middle] + bytes(b ^ 255 for b in content[middle : middle + 400]) + content[middle + 400 :]
@@ -128,17 +235,19 @@ def test_every_flipped_stretch_is_noticed(small_omniglot):
             whole[:start] + bytes(b ^ 255 for b in whole[start : start + 50]) + whole[start + 50 :]
         )
         try:
-            found, names = omniglot.read_zip(path)
+            found, names = omniglot.read_part(path)
         except data.DataError:
             continue
         assert np.array_equal(found, images[60:]) and names == EVALUATION  # a date, a comment
 
 
-def test_no_files_and_asked_for(place):
+def test_no_files_and_asked_for(place, monkeypatch):
     (place / "data" / "other").mkdir()
-    with pytest.raises(
-        data.DataError, match="omniglot/images_background.zip: .*oneshot data --download omniglot"
-    ):
+    with pytest.raises(data.DataError, match=r"ONESHOT_DATA=.*expected Omniglot there, found none; images_background"
+                       ".zip or images_background/ was looked for in .*oneshot data --download omniglot"):  # fmt: skip
+        data.characters("omniglot")
+    monkeypatch.setenv("ONESHOT_DATA", "")
+    with pytest.raises(data.DataError, match="omniglot/images_background.zip: .*oneshot data --download omniglot"):
         data.characters("omniglot")
     with pytest.raises(
         ValueError, match="source: expected one of omniglot, glyphs or None, found 'omniglott'"

@@ -6,10 +6,11 @@ import http.server
 import socket
 import threading
 
+import numpy as np
 import pytest
 
 from oneshot_lib import data
-from oneshot_lib.data import published
+from oneshot_lib.data import files, glyphs, published
 
 
 @pytest.fixture
@@ -93,14 +94,55 @@ def test_nothing_asks_the_network_unasked(monkeypatch):
     data.describe()
 
 
-def test_describe_says_what_is_missing(place):
+def test_describe_says_what_is_missing(place, monkeypatch, capsys):
     (place / "data" / "other").mkdir()
     entries = {entry["name"]: entry for entry in data.describe()}
     assert list(entries) == ["omniglot", "mnist", "glyphs", "glyph-digits"]
     for name in ("omniglot", "mnist"):
-        assert not entries[name]["found"] and entries[name]["problem"] is None
+        assert not entries[name]["found"] and entries[name]["hash"] is None
+        assert "ONESHOT_DATA=" in entries[name]["problem"] and f"looked for in {name}*/" in entries[name]["problem"]
         assert f"oneshot data --download {name}" in entries[name]["get"]
     assert entries["glyphs"]["found"] and entries["glyphs"]["hash"] is None
+    said = capsys.readouterr().err  # the fault: "missing" in one column of a table
+    assert said.count("\n") == 2 and "expected Omniglot there, found none" in said and "expected MNIST there" in said
+    monkeypatch.setenv("ONESHOT_DATA", "")  # who has set nothing is told how to get it, and not warned
+    entries = {entry["name"]: entry for entry in data.describe()}
+    assert entries["omniglot"]["problem"] is None and "--download omniglot" in entries["omniglot"]["get"]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_folder_without_the_data_is_said_once(place, monkeypatch, capsys):
+    images, about = np.zeros((20, 105, 105), np.uint8), {"classes": ["A/character01"], "hash": "h"}
+    monkeypatch.setattr(glyphs, "load", lambda: (images, about))
+    monkeypatch.setattr(glyphs, "load_digits", lambda: (images, {"labels": "", "hash": "h", "train_rows": 1}))
+    (place / "data" / "photographs").mkdir()
+    for open_set, name, instead in ((data.characters, "Omniglot", "glyphs"), (data.mnist, "MNIST", "glyph-digits")):
+        assert open_set().name == open_set().name == instead
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and f"expected {name} there, found none" in said
+        assert f"the data are {open_set().label}" in said
+        open_set(instead)  # who asks for them knows
+    monkeypatch.setenv("ONESHOT_DATA", "")
+    data.characters(), data.mnist()
+    assert capsys.readouterr().err == ""
+
+
+def test_describe_finds_a_spoiled_array(place, monkeypatch, capsys):
+    monkeypatch.setenv("ONESHOT_DATA", "")
+    files.cached("x", None, lambda: (np.ones(9), {}))
+    files.cached("y", None, lambda: (np.ones(9), {}))
+    spoiled = next((place / "cache").rglob("x-*.npy"))
+    words = spoiled.read_bytes()
+    # the fault: sums do not see two words that change places, and nobody looks
+    spoiled.write_bytes(words[:-16] + words[-8:] + words[-16:-8])
+    files.cached("x", None, lambda: (np.ones(9), {}))
+    spoiled.write_bytes(words[:-72] + np.arange(9.0).tobytes())
+    data.describe(check=False)
+    assert spoiled.exists()
+    data.describe()
+    said = capsys.readouterr().err
+    assert not spoiled.exists() and "x-f1.npy was damaged" in said and said.count("\n") == 1
+    assert next((place / "cache").rglob("y-*.npy")).exists()
 
 
 def test_describe_does_not_stumble(place):
