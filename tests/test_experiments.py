@@ -113,7 +113,11 @@ def test_the_settings_of_an_experiment_are_its_own():
 def test_a_folder_of_before_is_this_configuration_still():
     known = """rows learning_rate schedule warmup checkpoint_every threads products training_steps batch_size
     train_images test_images test_draws iw_images iw_samples gated_share""".split()
-    assert set(wanted()["settings"]) == set(known)
+    settings = wanted()["settings"]
+    before = wanted() | {"settings": {key: settings[key] for key in known}}
+    assert set(settings) - set(known) == {"data"}
+    assert differences(before, wanted()) == []
+    assert differences(before, wanted(overrides={"data": "glyphs"})) == ["settings.data None, not glyphs"]
 
 
 # --- the folder ---------------------------------------------------------------------------------------------
@@ -468,6 +472,66 @@ def test_bad_data_is_said_before_a_kernel_starts(go, monkeypatch):
     with pytest.raises(ValueError, match="images_evaluation.zip"):
         go("raise RuntimeError('a kernel started')")
     assert not go.out.exists()
+
+
+# --- which data a run is made on ------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["set beside the data", "not set"])
+def nowhere(request, tmp_path, monkeypatch):
+    """No published data anywhere; Glyphs that need no rendering; what ONESHOT_DATA says where it is set, else None."""
+    from oneshot_lib.data import files, glyphs
+
+    (tmp_path / "photographs").mkdir()
+    beside = request.param != "not set"
+    monkeypatch.setenv("ONESHOT_DATA", str(tmp_path) if beside else "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(files, "_said", set())
+    characters = np.zeros((20, 28, 28), np.uint8), {"classes": ["A/character01"], "hash": "h"}
+    monkeypatch.setattr(glyphs, "load", lambda: characters)
+    monkeypatch.setattr(glyphs, "load_digits", lambda: (characters[0], {"labels": "", "hash": "h", "train_rows": 9}))
+    return "ONESHOT_DATA=" if beside else None
+
+
+KINDS = {"rezende-table3": "glyphs", "hewitt-table2": "glyphs", "rezende-table1": "glyph-digits"}
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("preset", ["laptop", "full"])
+def test_no_record_is_made_of_glyphs_by_mistake(nowhere, tmp_path, monkeypatch, name, preset):
+    out = tmp_path / "out"
+    monkeypatch.setattr(launch, "_execute", None)
+    published = "mnist" if KINDS[name] == "glyph-digits" else "omniglot"
+    for begin in (launch.launch, experiments.start):
+        with pytest.raises(ValueError) as error:  # the fault: it trains for an hour, and one column says on what
+            begin(name, preset=preset, out=out)
+        message = str(error.value)
+        assert f"--download {published}" in message and f"-p data=glyphs` makes a {preset} run" in message
+        if nowhere:
+            assert message.startswith(nowhere) and f"looked for in {published}*/" in message
+        assert not out.exists()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_glyphs_can_be_asked_for_and_a_quick_run_takes_them(nowhere, tmp_path, capsys, name):
+    chosen = experiments.experiment(name)
+    for preset in PRESETS:
+        assert chosen.images(preset, chosen.settings(preset, {"data": "glyphs"})).name == KINDS[name]
+    assert capsys.readouterr().err == ""  # whoever asks for them need not be warned
+    assert chosen.images("quick", chosen.settings("quick")).name == KINDS[name]
+    said = capsys.readouterr().err
+    assert (said.count("\n"), "there, found none" in said) == ((1, True) if nowhere else (0, False))
+    with pytest.raises(ValueError, match="expected"):
+        chosen.images("quick", chosen.settings("quick", {"data": "published"}))
+    with pytest.raises(ValueError, match="unknown kind of data 'glyph'; did you mean 'glyphs'"):
+        chosen.settings("quick", {"data": "glyph"})
+
+
+def test_an_experiment_without_pictures_has_no_choice_of_data():
+    chosen = experiments.experiment("hewitt-figure3")
+    assert chosen.images("laptop", chosen.settings("laptop")).name
+    with pytest.raises(ValueError, match="data is 'glyphs'; expected none: hewitt-figure3 draws its own"):
+        chosen.settings("laptop", {"data": "glyphs"})
 
 
 def alive(pid: int) -> bool:

@@ -279,13 +279,14 @@ def start(
     check_device(device)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
+    images = chosen.images(preset, settings)
     if out is None:
         sweep_temporary()
         out = tempfile.mkdtemp(prefix=TEMPORARY)
         atexit.register(shutil.rmtree, out, ignore_errors=True)
     folder = Path(out).resolve()
     _hold(folder)
-    return Run(chosen, preset, seed, settings, folder, device, minutes, chosen.images(preset, settings))
+    return Run(chosen, preset, seed, settings, folder, device, minutes, images)
 
 
 def sweep_temporary(age: float = 60.0) -> None:
