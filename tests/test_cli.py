@@ -268,12 +268,14 @@ def test_draw_replaces_its_own_picture_and_nobody_elses(said, tiny_model, tmp_pa
     assert file.read_bytes() == before and err.count("\n") == 1
 
 
-def test_the_quick_preset_makes_table_3(tmp_path):
+def test_the_quick_preset_makes_table_3(tmp_path, monkeypatch):
     home = {"ONESHOT_DATA": "", "XDG_DATA_HOME": str(tmp_path / "data")}
-    p = oneshot("run", "rezende-table3", "--preset", "quick", "--out", tmp_path / "run", "--json", **home)
+    monkeypatch.chdir(tmp_path)
+    p = oneshot("run", "rezende-table3", "--json", **home)
     assert p.returncode == 0, p.stderr
-    report = json.loads(p.stdout)
-    assert report["status"] == "done" and (tmp_path / "run/DONE").is_file()
+    report, folder = json.loads(p.stdout), tmp_path / "runs/rezende-table3-quick-seed0"
+    assert report["status"] == "done" and (folder / "DONE").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
     assert "step 24 of 24" in p.stderr  # the training is watched
     by_kind = {(r["row"], r["metric"], r["kind"]): r for r in report["records"]}
     for row in ("ST + additive, 20 steps", "ST + CGRU, 20 steps"):
@@ -284,11 +286,11 @@ def test_the_quick_preset_makes_table_3(tmp_path):
         assert len(by_kind[row, "KL of all steps", "mean"]["series"]) == 20
         assert by_kind[row, "train NLL", "running bound"]["weights"] == bound["weights"]
     assert by_kind["ST + additive, 20 steps", "test NLL", "bound"]["paper_value"] == 96.5
-    files = {f.relative_to(tmp_path / "run").as_posix() for f in (tmp_path / "run").rglob("*.safetensors")}
+    files = {f.relative_to(folder).as_posix() for f in folder.rglob("*.safetensors")}
     assert {"st-additive-t20/weights.safetensors", "st-cgru-t20/weights.safetensors"} <= files
     assert not any("checkpoint" in f for f in files)
     assert not (tmp_path / "data").exists()  # a quick run is nobody's record
-    other = oneshot("run", "rezende-table3", "--out", tmp_path / "run", "--seed", 1, **home)
+    other = oneshot("run", "rezende-table3", "--out", folder, "--seed", 1, **home)
     assert other.returncode == 2 and "seed 0, not 1" in other.stderr and "Traceback" not in other.stderr
 
 

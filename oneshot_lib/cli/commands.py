@@ -166,6 +166,7 @@ def data(
 
     if download is not None:
         sets.download(download)
+    sets.verify()
     found = sets.describe()
     put(found, as_json, tables.data_text(found))
 

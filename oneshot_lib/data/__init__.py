@@ -26,7 +26,7 @@ from oneshot_lib.data.preprocessing import (
     preprocess,
     static_binarise,
 )
-from oneshot_lib.data.published import describe, download
+from oneshot_lib.data.published import describe, download, verify
 from oneshot_lib.data.splits import Split
 
 __all__ = [
@@ -55,4 +55,5 @@ __all__ = [
     "read_picture",
     "static_binarise",
     "twenty",
+    "verify",
 ]

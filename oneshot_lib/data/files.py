@@ -7,7 +7,8 @@ and renamed, so that a reader sees all of it or nothing, whoever else is writing
 Beside each array stands what it must be. When a process opens it for the first time, and again whenever its
 size or a time of change is another, the whole file is added up, 64 KiB at a time, in 64-bit words (30 ms for
 Omniglot's 358 MB once they are in memory): what was overwritten, by a program or beneath it by a failing disk, is
-found unless all sums of its words are as before. `spoiled_arrays`, which `oneshot data` calls, compares SHA-256.
+found unless all sums of its words are as before. `oneshot data` compares the SHA-256 of every
+array (`spoiled_arrays`).
 """
 
 import contextlib

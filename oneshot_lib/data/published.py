@@ -88,6 +88,17 @@ def _reason(error: Exception) -> str:
     return " ".join(str(getattr(error, "strerror", None) or error).split())[:120]
 
 
+def verify() -> list[Path]:
+    """The arrays of the cache that are not as they were written, by SHA-256: seconds for two GB.
+
+    They are removed, and made anew where they are needed; a line on standard error names each.
+    """
+    spoiled = spoiled_arrays()
+    for array in spoiled:
+        say_once(f"{shorten(array)} was damaged, and was removed; it is made anew where it is needed")
+    return spoiled
+
+
 def describe(check: bool = True) -> list[dict]:
     """One dict for each data set: name, found, where, files, hash, problem, get. Never raises for spoiled
     files.
@@ -96,11 +107,8 @@ def describe(check: bool = True) -> list[dict]:
     DataError or that `$ONESHOT_DATA` is set and has no such data, and `get` what to do to have the data set.
     A line on standard error says too what is not where `$ONESHOT_DATA` points. With `check=False` no file is
     read, only looked for: `found` then says that it is there, not that it is whole (the first reading of
-    Omniglot takes seconds). With it every array of the cache is compared with its SHA-256; a spoiled one is
-    removed, named on standard error and made anew where it is needed.
+    Omniglot takes seconds).
     """
-    for array in spoiled_arrays() if check else ():
-        say_once(f"{shorten(array)} was damaged, and was removed; it is made anew where it is needed")
     entries = []
     for name, open_set, files in (
         ("omniglot", characters, omniglot.spellings()),

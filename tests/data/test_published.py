@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from oneshot_lib import data
+from oneshot_lib.cli import main
 from oneshot_lib.data import files, glyphs, published
 
 
@@ -127,7 +128,7 @@ def test_a_folder_without_the_data_is_said_once(place, monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_describe_finds_a_spoiled_array(place, monkeypatch, capsys):
+def test_a_spoiled_array_is_found_by_oneshot_data(place, monkeypatch, capsys):
     monkeypatch.setenv("ONESHOT_DATA", "")
     files.cached("x", None, lambda: (np.ones(9), {}))
     files.cached("y", None, lambda: (np.ones(9), {}))
@@ -137,9 +138,7 @@ def test_describe_finds_a_spoiled_array(place, monkeypatch, capsys):
     spoiled.write_bytes(words[:-16] + words[-8:] + words[-16:-8])
     files.cached("x", None, lambda: (np.ones(9), {}))
     spoiled.write_bytes(words[:-72] + np.arange(9.0).tobytes())
-    data.describe(check=False)
-    assert spoiled.exists()
-    data.describe()
+    assert main(["data"]) == 0
     said = capsys.readouterr().err
     assert not spoiled.exists() and "x-f1.npy was damaged" in said and said.count("\n") == 1
     assert next((place / "cache").rglob("y-*.npy")).exists()
