@@ -49,6 +49,8 @@ test: $(READY)
 	$(BIN)/python book/build.py
 	$(TWO) $(PYTEST) -q -n 2 tests/test_site.py tests/browser
 
+# The kernel of this environment first, whatever other python3 JUPYTER_PATH or the user's own kernels have.
+lab: export JUPYTER_PATH := $(CURDIR)/$(VENV)/share/jupyter$(if $(JUPYTER_PATH),:$(JUPYTER_PATH))
 lab: $(READY)
 	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/book/intro.ipynb
 

@@ -425,7 +425,7 @@ def check_writable(folder: str | Path, size: int) -> None:
             from None
     free = shutil.disk_usage(folder).free
     if free < size:
-        raise OSError(f"out is {folder}, with {free / 1e6:.0f} MB free; the run needs {size / 1e6:.0f} MB")
+        raise OSError(f"no space left in {folder}: {free / 1e6:.0f} MB free; the run needs {size / 1e6:.0f} MB")
 
 
 @contextmanager
