@@ -1,9 +1,13 @@
 """Row S10: what an estimate is an average of, and that its error is an error."""
 
+import itertools
+import math
+
 import pytest
 import torch
 from torch import nn
 
+from oneshot_lib.distributions import DiagonalGaussian
 from oneshot_lib.evaluation import bound_estimate, importance_weighted_estimate, with_replacement
 from oneshot_lib.models.sequential import SequentialConfig, SequentialModel
 from oneshot_lib.objectives import free_energy
@@ -46,15 +50,88 @@ def test_no_last_batch_is_dropped():
     assert sizes == [10, 10, 5]
 
 
-def test_the_weighted_estimate_lies_above_the_bound_and_grows():
-    batch = with_replacement(GREY, binarise)
-    bound = bound_estimate(MODEL, batch, 2000, generator=torch.Generator().manual_seed(2))
-    few = importance_weighted_estimate(MODEL, batch, 500, 2, generator=torch.Generator().manual_seed(3))
-    many = importance_weighted_estimate(MODEL, batch, 500, 16, generator=torch.Generator().manual_seed(3))
-    spread = (bound.error**2 + many.error**2) ** 0.5
-    assert many.value > bound.value - 4 * spread
-    assert many.value > few.value - 4 * (few.error**2 + many.error**2) ** 0.5
-    assert many.k == 16
+class Linear(nn.Module):
+    """z ~ N(0, 1), x | z ~ N(1.5 z, 0.7^2), under a q that is wider than the posterior and beside it: log p(x) and what
+    K = 1 falls short of it are formulas. Images are single numbers."""
+
+    slope, log_sigma = 1.5, math.log(0.7)
+
+    def posterior(self, x):
+        precision = 1 + self.slope**2 * math.exp(-2 * self.log_sigma)
+        mean = self.slope * x * math.exp(-2 * self.log_sigma) / precision
+        return DiagonalGaussian(mean, torch.full_like(mean, -0.5 * math.log(precision)))
+
+    def q(self, x):
+        exact = self.posterior(x)
+        return DiagonalGaussian(0.8 * exact.mean + 0.1, exact.log_sigma + 0.4)
+
+    def likelihood(self, x, z):
+        return DiagonalGaussian(self.slope * z, torch.full_like(z, self.log_sigma)).log_prob(x)
+
+    def log_prob(self, x, generator):
+        x, q = x.flatten(1), self.q(x.flatten(1))
+        z = q.sample(torch.randn(x.shape, generator=generator, dtype=x.dtype))
+        return free_energy(self.likelihood(x, z), q.kl()[:, None])
+
+    def log_weights(self, x, k, generator):
+        x = x.flatten(1)
+        q = DiagonalGaussian(*(part.expand(k, -1, -1) for part in (self.q(x).mean, self.q(x).log_sigma)))
+        z = q.sample(torch.randn(k, *x.shape, generator=generator, dtype=x.dtype))
+        return self.likelihood(x, z) + DiagonalGaussian(0 * z, 0 * z).log_prob(z) - q.log_prob(z)
+
+    def evidence(self, x):
+        sigma = (self.slope**2 + math.exp(2 * self.log_sigma)) ** 0.5
+        return torch.distributions.Normal(0, sigma).log_prob(x.flatten(1))[:, 0]
+
+
+def test_the_weighted_estimate_grows_with_k_up_to_the_evidence_and_no_further():
+    """Of one image, so that the error is that of z alone. The faults: a mean of logarithms, and a K that is ignored, do
+    not grow; with a normaliser below K it passes the evidence."""
+    model, image = Linear(), torch.full((1, 1, 1, 1), 1.3, dtype=torch.float64)
+    exact = model.evidence(image).item()
+
+    def draw_batch(size, generator):
+        return image.expand(size, 1, 1, 1)
+
+    shortfall = model.q(image.flatten(1)).kl(model.posterior(image.flatten(1))).item()
+    found = [importance_weighted_estimate(model, draw_batch, n, k, generator=torch.Generator().manual_seed(k))
+             for n, k in ((20_000, 1), (5000, 4), (2000, 16), (1000, 64), (500, 1000))]
+    assert [e.k for e in found] == [1, 4, 16, 64, 1000] and [e.n for e in found] == [20_000, 5000, 2000, 1000, 500]
+    for few, many in itertools.pairwise(found[:4]):
+        assert many.value - few.value > 2 * math.hypot(few.error, many.error)
+    for estimate in found:
+        assert estimate.value < exact + 4.5 * estimate.error
+    assert abs(found[0].value - (exact - shortfall)) < 4.5 * found[0].error  # K = 1 is the bound
+    assert abs(found[-1].value - exact) < 4.5 * found[-1].error + shortfall / 100  # and 1,000 leave nothing of it
+    assert shortfall > 0.1
+
+
+def test_the_weighted_estimate_is_a_mean_over_the_images():
+    """With the exact posterior it is the mean of log p(x) over what was drawn, whatever K."""
+    model, seen = Linear(), []
+    model.q = model.posterior
+
+    def draw_batch(size, generator):
+        seen.append(torch.randn(size, 1, 1, 1, generator=generator, dtype=torch.float64))
+        return seen[-1]
+
+    found = importance_weighted_estimate(model, draw_batch, 7, 3, batch_size=3,
+                                         generator=torch.Generator().manual_seed(0))
+    exact = model.evidence(torch.cat(seen))
+    assert [len(part) for part in seen] == [3, 3, 1] and found.n == 7
+    assert found.value == pytest.approx(exact.mean().item()) and found.error == pytest.approx(
+        exact.std().item() / 7**0.5)
+
+
+def test_the_bound_of_the_linear_model_is_its_closed_form():
+    model = Linear()
+    levels = torch.tensor([-1.0, 0.4, 2.0], dtype=torch.float64).view(3, 1, 1)
+    found = bound_estimate(model, with_replacement(levels, lambda grey, _: grey), 20_000,
+                           generator=torch.Generator().manual_seed(5))
+    x = levels.flatten(1)
+    exact = model.evidence(x) - model.q(x).kl(model.posterior(x))
+    assert abs(found.value - exact.mean()) < 4.5 * found.error
+    assert sum(found.kl_per_step) == pytest.approx(model.q(x).kl().mean().item(), rel=0.05)
 
 
 def test_the_same_generator_gives_the_same_number():

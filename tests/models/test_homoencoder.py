@@ -185,13 +185,35 @@ def test_the_four_objectives_train_every_parameter(kind, name):
     assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
 
 
-def test_elements_that_share_a_support_are_scored_as_if_alone():
-    model = small()
+@pytest.mark.parametrize("kind, changes", [("pixelcnn", {}), ("pixelcnn", {"element_latent": 0}),
+                                           ("deconvolutional", {})])
+@torch.no_grad()
+def test_elements_that_share_a_support_are_scored_as_if_alone(kind, changes):
+    """Two classes of unlike |X|, each D serving two elements: every term is that of a call for this element alone with
+    the same noise, under its own class's c."""
+    model, size = small(kind, **changes), torch.tensor([20, 30])
     support, x = pictures(model, 2, 3), pictures(model, 4, seed=5)
-    c = model.class_posterior(support).mean
-    likelihood = model.log_likelihood(x, c.repeat_interleave(2, 0), torch.zeros(4, 3).double())
-    alone = [model.log_likelihood(x[i:i + 1], c[i // 2:i // 2 + 1], torch.zeros(1, 3).double()) for i in range(4)]
-    torch.testing.assert_close(likelihood, torch.cat(alone))
+    terms = model.log_prob(x, support, size, torch.Generator().manual_seed(4))
+    generator = torch.Generator().manual_seed(4)  # c is drawn first, then z
+    noise_c = torch.randn(2, model.class_size, generator=generator, dtype=torch.float64)
+    noise_z = torch.randn(4, model.element_size, generator=generator, dtype=torch.float64)
+
+    def alone(i, g):
+        q = model.class_posterior(support[g:g + 1])
+        c, one = q.sample(noise_c[g:g + 1]), x[i:i + 1]
+        kl_class, kl_element, z = model.class_kl(q, c), torch.zeros(1), None
+        if model.element_size:
+            q_z = model.element_posterior(one, c)
+            z, kl_element = q_z.sample(noise_z[i:i + 1]), q_z.kl(model.element_prior(c))
+        likelihood = model.log_likelihood(one, c, z)
+        return torch.cat([likelihood, kl_element, kl_class, size[g:g + 1],
+                          likelihood - kl_element - kl_class / size[g]])
+
+    found = torch.stack([*terms, terms.bound], 1)
+    by_hand, crossed = (torch.stack([alone(i, (i // 2 + i % 2 * turn) % 2) for i in range(4)]) for turn in (0, 1))
+    torch.testing.assert_close(found, by_hand)
+    # the fault: c repeated class after class, so that x is scored under another's; what it would give is far off
+    assert ((found - crossed)[1, [0, 2, 3, 4]].abs() > 1e-6).all()
 
 
 def test_the_same_generator_gives_the_same_numbers():
