@@ -486,7 +486,7 @@ def nowhere(request, tmp_path, monkeypatch):
     beside = request.param != "not set"
     monkeypatch.setenv("ONESHOT_DATA", str(tmp_path) if beside else "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(files, "_said", set())
+    files.say_once.cache_clear()
     characters = np.zeros((20, 28, 28), np.uint8), {"classes": ["A/character01"], "hash": "h"}
     monkeypatch.setattr(glyphs, "load", lambda: characters)
     monkeypatch.setattr(glyphs, "load_digits", lambda: (characters[0], {"labels": "", "hash": "h", "train_rows": 9}))

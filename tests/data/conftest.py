@@ -21,5 +21,5 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     monkeypatch.setenv("ONESHOT_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(files, "_said", set())
+    files.say_once.cache_clear()
     return tmp_path
