@@ -7,29 +7,21 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 LARGEST_SEED = 2**63 - 1  # of what every generator of numpy and torch takes
 SPELLED = {"≤ ": "<=", "± ": "+-", "≤": "<=", "±": "+-"}  # as wide as the signs, so that columns stay aligned
 
 
-class Interrupted(Exception):
-    """Ctrl-C within a command."""
+class Ended(Exception):
+    """The end of a command that has said all, with an exit code of its own."""
 
-
-class Commands(TyperGroup):
-    """The commands, whose Ctrl-C ends in `oneshot_lib.cli.errors`; the command-line library would end it in silence."""
-
-    def invoke(self, context):
-        try:
-            return super().invoke(context)
-        except KeyboardInterrupt:
-            raise Interrupted from None
+    def __init__(self, code: int):
+        super().__init__(f"exit code {code}")
+        self.code = code
 
 
 app = typer.Typer(
     name="oneshot",
-    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -115,7 +107,7 @@ def run(
     if outcome.status != "done":
         note([f"{name}: {outcome.message}"])
     put(report, as_json, tables.run_text(outcome))
-    raise typer.Exit(outcome.code)
+    raise Ended(outcome.code)
 
 
 def show(text: str) -> None:

@@ -4,32 +4,33 @@ import os
 import sys
 from collections.abc import Sequence
 
-from oneshot_lib.cli.commands import Interrupted, app
+from oneshot_lib.cli import INTERRUPTED
+from oneshot_lib.cli.commands import Ended, app
 from oneshot_lib.machine import share_cores
 
-INTERRUPTED = 130
 
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 for success alone, 2 for a mistake, 130 for Ctrl-C.
-
-    With ONESHOT_DEBUG=1 in the environment an error keeps its traceback.
-    """
+def run(arguments: Sequence[str] | None = None) -> int:
+    """What `oneshot_lib.cli.main` does, KeyboardInterrupt aside where it comes before a command."""
     share_cores()
     ready_streams()
     debug = os.environ.get("ONESHOT_DEBUG", "") not in ("", "0")
     try:
-        code = app(args=arguments, standalone_mode=False, prog_name="oneshot")
+        try:
+            code = app(args=arguments, standalone_mode=False, prog_name="oneshot") or 0
+            if code == INTERRUPTED:  # what the command-line library makes of Ctrl-C, in silence
+                raise KeyboardInterrupt
+        except Ended as ended:
+            code = ended.code
         sys.stdout.flush()
-        return code or 0
+        return code
     except BrokenPipeError:  # `oneshot list | head`: whoever read has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        if isinstance(error, Interrupted) or type(error).__name__ == "Abort":  # Ctrl-C, or the end of the input
-            return _say("interrupted", INTERRUPTED)
         if debug:
             raise
+        if type(error).__name__ == "Abort":  # the end of the input, as the command-line library has it
+            return _say("interrupted", INTERRUPTED)
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error, which knows how to be shown
             error.show()
             return error.exit_code
@@ -40,8 +41,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, ValueError):
             return _say(str(error), 2)
         return _say(f"{type(error).__name__}: {error}; ONESHOT_DEBUG=1 shows where", 1)
-    except KeyboardInterrupt:
-        return _say("interrupted", INTERRUPTED)
 
 
 def ready_streams() -> None:
