@@ -50,3 +50,18 @@ def test_a_disk_that_fills_up_is_said(executed, tmp_path):
     code, said = executed("pass")
     assert code == 1 and said["error"] == "OSError"
     assert said["message"].startswith("no space left in ") and tmp_path.name in said["message"]
+
+
+def test_progress_keeps_to_the_encoding_of_the_terminal(tmp_path, monkeypatch):
+    from tqdm import tqdm
+
+    from oneshot_lib.experiments.run import live_progress
+
+    for encoding in ("ascii", "utf-8"):
+        live = tmp_path / encoding
+        for name, value in (("LIVE", str(live)), ("TERMINAL", "1"), ("ENCODING", encoding)):
+            monkeypatch.setenv(f"ONESHOT_{name}", value)
+        with live_progress():
+            for _ in tqdm(range(3), ncols=60):
+                pass
+        assert live.read_text().isascii() == (encoding == "ascii")

@@ -127,6 +127,7 @@ def _execute(task: dict, out: Path, limit: float, show: Callable[[str], None]) -
         os.environ,
         ONESHOT_LIVE=str(live),
         ONESHOT_TERMINAL=str(int(terminal)),
+        ONESHOT_ENCODING=getattr(sys.stderr, "encoding", None) or "utf-8",
         COLUMNS=str(shutil.get_terminal_size().columns),
         PYDEVD_DISABLE_FILE_VALIDATION="1",
     )

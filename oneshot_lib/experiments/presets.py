@@ -39,8 +39,8 @@ class SequentialSettings(Settings):
     training steps. Evaluation is in float32, whatever the `products` of training.
     """
 
-    # the chapters show 24 test images; one importance sample would be the bound again
-    ranges = {"test_images": Range(24), "iw_samples": TWO_OR_MORE}
+    # the chapters show 24 test images; an error takes two draws; one importance sample would be the bound again
+    ranges = {"test_images": Range(24), "test_draws": TWO_OR_MORE, "iw_images": TWO_OR_MORE, "iw_samples": TWO_OR_MORE}
 
     training_steps: int = 800_000
     batch_size: int = 24

@@ -337,16 +337,16 @@ def live_progress():
         yield
         return
     with open(path, "a", encoding="utf-8") as file:
-        stream = _Live(file, terminal=os.environ.get("ONESHOT_TERMINAL") == "1")
+        stream = _Live(file, os.environ.get("ONESHOT_TERMINAL") == "1", os.environ.get("ONESHOT_ENCODING", "utf-8"))
         with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
             yield
 
 
 class _Live:
-    """A text stream into the live file that says it is a terminal if the command's is one."""
+    """A text stream into the live file that says it is a terminal, and of its encoding, if the command's is one."""
 
-    def __init__(self, file, terminal: bool):
-        self.file, self.terminal, self.encoding = file, terminal, "utf-8"
+    def __init__(self, file, terminal: bool, encoding: str):
+        self.file, self.terminal, self.encoding = file, terminal, encoding
 
     def write(self, text: str) -> int:
         count = self.file.write(text)
