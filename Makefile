@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 PYTEST := $(BIN)/python -m pytest
+AS_ROOT := $(if $(filter 0,$(shell id -u 2>/dev/null)),--allow-root)
 # Two workers share the cores: one thread each.
 TWO := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
@@ -51,8 +52,9 @@ test: $(READY)
 
 # The kernel of this environment first, whatever other python3 JUPYTER_PATH or the user's own kernels have.
 lab: export JUPYTER_PATH := $(CURDIR)/$(VENV)/share/jupyter$(if $(JUPYTER_PATH),:$(JUPYTER_PATH))
+# As root, as one is in a container, JupyterLab starts only where it is told that this is meant.
 lab: $(READY)
-	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/book/intro.ipynb
+	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/book/intro.ipynb $(AS_ROOT)
 
 bench: $(READY)
 	$(BIN)/oneshot bench

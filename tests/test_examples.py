@@ -4,6 +4,7 @@ What an example reads (symbol.png, letters/) is drawn there first. Two things ar
 experiment is not executed (`test_cli` does that, with the quick preset and without --out), and nothing is downloaded.
 """
 
+import os
 import re
 import shlex
 import shutil
@@ -100,6 +101,18 @@ def test_an_example_runs_as_printed(line, empty, monkeypatch, capsys):
         default = f"{words[2]}-{words[words.index('--preset') + 1] if '--preset' in words else 'quick'}-seed0"
         folder = Path(words[words.index("--out") + 1]) if "--out" in words else Path("runs", default)
         assert (folder / "DONE").is_file() and [path.name for path in Path("runs").iterdir()] == [folder.name]
+
+
+@pytest.mark.parametrize("user", [0, 1000])
+def test_jupyterlab_starts_for_root_too(tmp_path, user):
+    if shutil.which("make") is None:
+        pytest.skip("make is not here")
+    (tmp_path / "id").write_text(f"#!/bin/sh\necho {user}\n")
+    (tmp_path / "id").chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    shown = subprocess.run(["make", "-n", "lab"], cwd=ROOT, capture_output=True, text=True,
+                           env=os.environ | {"PATH": path})  # fmt: skip
+    assert "jupyter lab " in shown.stdout and ("--allow-root" in shown.stdout) == (user == 0)
 
 
 @pytest.mark.parametrize("line", TARGETS)
