@@ -10,12 +10,14 @@ text is silent: the noise behind the samples of c is the same for all classes, a
 all classes of a query. Each class's score has the distribution it would have with noise of its own, but differences
 between classes vary less, and equal classes tie.
 
-A question of 20 classes and 20 queries is 20 x 20 x 20 x 10 = 80,000 decodings. Two ways around most of them:
+A question of 20 classes and 20 queries is 20 x 20 x 20 x 10 = 80,000 decodings. Three ways around most of them:
 - `keep`: every class is first scored by one term of the double mean, that at the means of q(c | D_k) and q(z | c, x);
   only classes whose term is within `keep` nats of the query's best are sampled, and none where the best is alone.
-  After a fifth of the samples of c, the same again with half of `keep`. How wide is enough was looked at where all 20
-  classes were sampled, though with few samples (6 or 12 in all): for 60 one-shot queries and a PixelCNN network early
-  in its training, the chosen class's term lay at most 4.4 nats below the query's best. Hence `KEEP`.
+  After a fifth of the samples of c, the same again with half of `keep`. A class that sampling would have put first is
+  lost where its term lies further below the best than that, which depends on the model: `KEEP` is a choice.
+- `most`: of the classes within `keep` only so many are sampled, those whose terms are highest: 4 in Hewitt's tables on
+  a laptop, 5 in `oneshot classify`, all of them in the paper. One that sampling would have put first and that comes
+  later by its term is lost; records that were made so say "at most 4 classes".
 - Without z, what the PixelCNN makes of the image and what it makes of the class part ways until they are added in its
   first layer (`pair_log_likelihood`); the decoder then runs once a class and sample, whatever the number of queries.
 """
@@ -40,7 +42,7 @@ from .distributions import DiagonalGaussian
 from .models.pixelcnn import pair_log_likelihood
 from .objectives import importance_weighted_bound
 
-KEEP = 10.0  # nats: a `keep` that has room to spare
+KEEP = 10.0  # nats, a choice
 
 
 class Scores(NamedTuple):

@@ -4,13 +4,17 @@ The notebooks here are tiny ones that need no torch: what is tested is the machi
 """
 
 import hashlib
+import math
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
 import threading
 import time
 from dataclasses import fields
+from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
@@ -18,13 +22,15 @@ import numpy as np
 import psutil
 import pytest
 
-from oneshot_lib import experiments, results
+from oneshot_lib import experiments, results, weights
+from oneshot_lib.cli import doctor
 from oneshot_lib.data.files import explain
 from oneshot_lib.evaluation import Estimate
-from oneshot_lib.experiments import EXPERIMENTS, PRESETS, Experiment, folder, launch
+from oneshot_lib.experiments import EXPERIMENTS, PRESETS, Experiment, folder, launch, presets
 from oneshot_lib.experiments.folder import claim, configuration, differences, provenance
 from oneshot_lib.experiments.presets import SequentialSettings
 
+ROOT = Path(__file__).parents[1]
 LETTERS = SimpleNamespace(
     name="letters", hash="1234", grey=lambda name: np.full((4, 28, 28), 128, np.uint8),
     split=lambda name: SimpleNamespace(train=np.array([0, 1, 2]), test=np.array([3])))  # fmt: skip
@@ -63,6 +69,67 @@ def test_the_papers_protocol_is_kept_where_numbers_count(preset):
             assert s.ways == 20 and (preset == "laptop" or s.episodes == 200)
             if e.paper == "hewitt" and preset == "full":
                 assert (s.outer, s.inner) == (20, 10)
+
+
+def amount(value) -> float:
+    """How much of a setting there is: None is all, of several things their number."""
+    return math.inf if value is None else len(value) if isinstance(value, tuple) else float(value)
+
+
+def test_a_smaller_preset_has_less_of_everything_but_what_is_named():
+    more = set()
+    for e in EXPERIMENTS.values():
+        full = vars(e.presets["full"])
+        for preset in ("quick", "laptop"):
+            settings = vars(e.presets[preset])
+            more |= {key for key, value in settings.items()
+                     if key != "data" and not isinstance(value, (str, bool))
+                     and amount(value) > amount(full[key])}  # fmt: skip
+    assert more == presets.MORE
+
+
+def test_every_setting_is_explained_and_no_result_is_typed_into_the_library():
+    plain = {"learning_rate", "schedule", "warmup", "checkpoint_every", "batch_size"}  # those of training
+    for e in EXPERIMENTS.values():
+        kind = type(e.presets["full"])
+        said = " ".join(cls.__doc__ for cls in kind.__mro__[:-1])
+        unsaid = {f.name for f in fields(kind) if f"`{f.name}`" not in said and not f.name.endswith("_steps")} - plain
+        assert not unsaid, e.name
+    for path in (ROOT / "oneshot_lib").rglob("*.py"):  # the fault: a number that no record holds
+        assert not re.search(r"\d\.\d+ nats", path.read_text(encoding="utf-8")), path.name
+
+
+def test_how_long_a_laptop_run_takes_is_said_as_it_is():
+    longest = max(e.minutes["laptop"] for e in EXPERIMENTS.values())
+    assert 120 < longest <= 150
+    for text in (ROOT / "README.md", ROOT / "book/how-to-use.md", presets.__file__, doctor.__file__):
+        assert "up to two and a half hours" in " ".join(Path(text).read_text(encoding="utf-8").split())
+
+
+def test_the_readme_knows_what_is_here():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    papers = text.split("## Papers")[1]
+    for e in EXPERIMENTS.values():
+        assert f". {e.paper.capitalize()}" in papers, "a paper whose tables can be run"
+    assert not re.search(r"come next|will come|coming soon|not yet here", text)
+
+
+def test_a_manifest_counts_every_update_of_its_weights():
+    manifest = weights.manifest()
+    for name, entry in manifest.items():
+        record = results.parse((ROOT / "results" / f"{entry['record']}.json").read_text("utf-8"), entry["record"])
+        words = shlex.split(record.command)
+        e = EXPERIMENTS[words[2]]
+        settings = e.settings(record.preset, dict(word.split("=") for word in words if "=" in word))
+        (row,) = [row for row in e.rows if row.name == record.row]
+        own = settings.steps(row) * (settings.rounds(row) if hasattr(settings, "rounds") else 1)
+        before = entry.get("started_from", {"steps_trained": 0})
+        assert entry["steps_trained"] == before["steps_trained"] + own, name
+        if before["steps_trained"]:
+            known = manifest[before["model"]]
+            assert (before["data"], before["steps_trained"]) == (known["data"], known["steps_trained"])
+        # the fault: the record says that the row went on from another, and the manifest has its own updates only
+        assert ("started_from" in entry) == ("trained on from" in record.notes), name
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def presets(found: dict) -> dict[str, str]:
         "quick": "too little memory or disk" if small else "yes, in seconds",
         "laptop": "too little memory or disk"
         if small
-        else "yes, within an hour"
+        else "yes, in up to two and a half hours an experiment"
         if found["cores"] >= 2
         else "yes, slowly: it is meant for two cores",
         "full": f"yes, on {found['gpus'][0]}"

@@ -21,7 +21,7 @@ class CriticRow(Row):
 
 @dataclass(frozen=True)
 class CriticSettings(Settings):
-    """How the critics are trained; the defaults are the published scale.
+    """How the critics, of `channels` channels a layer, are trained; the defaults are the published scale.
 
     A contrastive step sees two views of each of `batch_size` drawings. A prototypical step is one episode: an
     exemplar of each of `ways` characters, each read in one of 8 rotations and reflections, and `queries` other

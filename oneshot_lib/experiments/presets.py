@@ -1,8 +1,8 @@
 """What can be run: the tables and figures of the papers, and how much of each at every preset.
 
-This is the one place where steps, batches and learning rates are set. `quick` is seconds on a laptop,
-`laptop` one or two hours on two cores, `full` the paper's scale on one GPU. `quick` and `laptop` are the
-full settings with less of some.
+Here, and for the other papers in `hewitt`, `families`, `reed` and `boutin`, steps, batches and learning rates are set.
+`quick` is seconds on a laptop, `laptop` up to two and a half hours on two cores, `full` the paper's scale on one GPU.
+`quick` and `laptop` are the full settings with less of everything but `MORE`.
 """
 
 from dataclasses import dataclass, replace
@@ -89,6 +89,9 @@ ATTENTION_ROWS = (
     *(SequentialRow(name, name.capitalize().replace("-", " "), "additive", 20, name) for name in VARIETIES),
     SequentialRow("axis-aligned-longer", "Axis aligned, longer", "additive", 20, share=4.0),
 )
+# what a smaller preset may have more of: a shorter training takes a higher rate; where an update is of fewer images a
+# class, it is of more classes, and where it is of numbers, of more of them; attention goes twice through its few steps
+MORE = {"learning_rate", "batch_groups", "batch_size", "attention_rounds"}
 TABLE3 = SequentialSettings(rows=("st-additive-t20", "st-cgru-t20", "st-additive-t80"))
 TABLE1 = SequentialSettings(rows=("st-cgru-t30", "st-cgru-t80", "st-additive-t30", "st-additive-t80", "fc-cgru-t80"))
 ATTENTION = SequentialSettings(rows=tuple(row.key for row in ATTENTION_ROWS), training_steps=100_000)

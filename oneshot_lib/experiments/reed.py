@@ -34,7 +34,8 @@ class FewShotSettings(Settings):
     learned late, once the strokes are known. A step draws |s| from `shots` with the weights `shares`, and
     `batch_groups` sets with `elements` targets each; meta, where a set costs most, takes as many targets of fewer sets,
     `meta_elements` each. With `mirror` the target is the one support drawing, left and right exchanged. The test is
-    over `supports` random support sets of each test character, `targets` others each (or as many as there are).
+    over `supports` random support sets of each test character (of `test_classes` of them, None: all), `targets` others
+    each (or as many as there are).
     `columns` drawings tell how the attention moves.
     """
 

@@ -29,7 +29,8 @@ MODELS = {  # what a manifest calls "model" -> its module, and the class of its 
 
 def manifest() -> dict[str, dict]:
     """Name -> what it is: file's `sha256`, `model` (its class), `config`, `data`, `preset`, `steps_trained`,
-    `record`.
+    `record`; and `started_from`, the model that it was trained on from (`model`, `data`, `steps_trained`), where there
+    was one. Its own `steps_trained` are all updates since the weights were random, those of that model included.
     """
     path = FOLDER / "manifest.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
