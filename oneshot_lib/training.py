@@ -16,7 +16,6 @@ What goes wrong, and what happens then:
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -36,6 +35,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from .progress import Progress
+from .streams import stream
 
 Objective = Callable[[nn.Module, int, torch.Generator], Tensor]
 Probe = Callable[[nn.Module, int], dict[str, float]]
@@ -215,8 +215,7 @@ class _Run:
 
     def generator(self) -> torch.Generator:
         """The source of everything random in this step: a function of the seed, the step and the returns so far."""
-        key = hashlib.sha256(f"{self.config.seed}/{self.attempt}/{self.step}".encode()).digest()
-        return torch.Generator(self.device).manual_seed(int.from_bytes(key[:7], "little"))
+        return stream(self.config.seed, self.attempt, self.step, device=self.device)
 
     @property
     def healthy(self) -> bool:

@@ -17,6 +17,7 @@ from oneshot_lib.experiments import boutin
 from oneshot_lib.judging import as_seen, mean_over_classes
 from oneshot_lib.models.critics import ContrastiveCritic, Critic, CriticConfig, PrototypicalCritic
 from oneshot_lib.results import Record
+from oneshot_lib.streams import stream
 
 NETWORKS = {"contrastive": ContrastiveCritic, "prototypical": PrototypicalCritic}
 
@@ -62,7 +63,7 @@ def objective(drawings: Drawings, network: str, settings: boutin.CriticSettings,
     """What `oneshot_lib.training.train` maximises: (model, step, generator) -> (B,), nats."""
 
     def maximised(model: nn.Module, step: int, generator: torch.Generator) -> Tensor:
-        draw = torch.Generator().manual_seed(generator.initial_seed())  # on the CPU, as the drawings are
+        draw = stream(generator.initial_seed(), "batch")  # on the CPU, as the drawings are
         if network == "contrastive":
             return model.log_prob(drawings.pairs(settings.batch_size, draw).to(device))
         return model.log_prob(*(part.to(device) for part in drawings.episode(settings.ways, settings.queries, draw)))
@@ -140,7 +141,7 @@ def record_controls(run, row, critic: Critic) -> list[Record]:
     classes = images.class_index[rows][own]
 
     def measure(drawn_by: str) -> Estimate:
-        draw = torch.Generator().manual_seed(run.seed)
+        draw, tests_of = stream(run.seed, "drawings"), stream(run.seed, "tests")
         if drawn_by in boutin.CONTROLS:
             drawings = control(drawn_by, images, exemplars[own], classes, DRAWINGS, generator=draw)
         else:
@@ -148,7 +149,7 @@ def record_controls(run, row, critic: Critic) -> list[Record]:
         if row.network == "contrastive":
             return mean_over_classes(judging.diversity(critic, drawings))
         return mean_over_classes(100 * judging.recognizability(critic, drawings, torch.from_numpy(own), exemplars,
-                                                               tests=tests, generator=draw))
+                                                               tests=tests, generator=tests_of))
 
     metric, unit = {"contrastive": (boutin.DIVERSITY, ""), "prototypical": (boutin.RECOGNIZABILITY, "%")}[row.network]
     asked = [*boutin.CONTROLS, *(boutin.THROUGH if row.network == "prototypical" else ())]

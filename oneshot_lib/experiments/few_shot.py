@@ -28,6 +28,7 @@ from oneshot_lib.models.few_shot import (
 )
 from oneshot_lib.models.meta_pixelcnn import MetaConfig, MetaPixelCNN
 from oneshot_lib.results import Record
+from oneshot_lib.streams import stream
 
 
 def network(run, row) -> FewShotPixelCNN:
@@ -82,7 +83,7 @@ def objective(tasks: Tasks, settings: reed.FewShotSettings, device: str = "cpu",
     sets = settings.images_a_step() // targets
 
     def maximised(model: nn.Module, step: int, generator: torch.Generator) -> Tensor:
-        draw = torch.Generator().manual_seed(generator.initial_seed())  # on the CPU, as the drawings are
+        draw = stream(generator.initial_seed(), "batch")  # on the CPU, as the drawings are
         shots = settings.shots[int(torch.multinomial(shares, 1, generator=draw))]
         x, support = tasks.minibatch(sets, shots, targets, draw)
         return model.log_prob(x.to(device), support.to(device))
@@ -213,9 +214,9 @@ def accuracy(run, row, model: FewShotPixelCNN, shots: int, within: bool = False)
     settings = run.settings
     episodes = data.evaluation_episodes(run.images, shots, within, split=run.experiment.split)
     episodes = EvaluationEpisodes(*(part[:, : settings.ways] for part in episodes))
-    grey, draw = run.images.grey(run.experiment.reduction(row)), torch.Generator().manual_seed(run.seed)
+    grey, draw = run.images.grey(run.experiment.reduction(row)), stream(run.seed, "pixels")
     found = episode_accuracy(model, episodes, lambda number: data.binarise(grey[number][None], draw),
-                             limit=settings.episodes, generator=torch.Generator(run.device).manual_seed(run.seed),
+                             limit=settings.episodes, generator=stream(run.seed, "noise", device=run.device),
                              label=f"{row.name}, {shots}-shot")
     return Estimate(100 * found.value, 100 * found.error, found.n)
 

@@ -40,6 +40,7 @@ from oneshot_lib.judging import mean_over_classes
 from oneshot_lib.models.critics import CriticConfig
 from oneshot_lib.models.sequential import SequentialModel
 from oneshot_lib.results import Record
+from oneshot_lib.streams import stream
 from oneshot_lib.training import load_tensors
 
 SHIPPED = {network: f"critic-{network}" for network in boutin.CRITICS}
@@ -194,9 +195,9 @@ def drawn_by_model(run, row, rows: np.ndarray, model=None) -> Tensor:
     mirrored back. Some characters at a time."""
     model = weights.load(row.model).to(run.device) if model is None else model
     count = run.settings.drawings
-    draw = torch.Generator().manual_seed(run.seed)
+    draw = stream(run.seed, "exemplars")
     exemplars = data.binarise(run.images.grey(reduction_of(row))[rows], draw)
-    generator = torch.Generator(run.device).manual_seed(run.seed)
+    generator = stream(run.seed, "drawings", device=run.device)
     made, shown = [], time.monotonic()
     for part in exemplars.split(max(1, BATCH // count)):
         made.append(drawings(model, part.to(run.device), count, generator, row.share, row.output).cpu())
@@ -211,7 +212,7 @@ def drawn(run, row, rows: np.ndarray) -> Tensor:
     if row.drawn_by == "model":
         return drawn_by_model(run, row, rows)
     count, classes = run.settings.drawings, run.images.class_index[rows]
-    draw = torch.Generator().manual_seed(run.seed)
+    draw = stream(run.seed, "drawings")
     if row.preprocessing is not None:
         return people(run.images, row.preprocessing, classes, min(count, DRAWINGS), draw if row.binary else None)
     count = min(count, DRAWINGS) if row.drawn_by == "people" else count
@@ -252,7 +253,7 @@ def judgement(run, row, by: Critics, number: int = 0) -> Judgement:
         made = drawn(run, row, rows[own])
         point = judging.judge(by.contrastive, by.prototypical, made, torch.from_numpy(own), originals(run.images, rows),
                               tests=run.settings.tests, ways=run.settings.ways,
-                              generator=torch.Generator().manual_seed(run.seed))
+                              generator=stream(run.seed, "tests"))
     found = Judgement(own, point.diversity_of.numpy(), point.recognizability_of.numpy(),
                       (255 * made[:KEPT]).round().byte().numpy())
     file = io.BytesIO()

@@ -22,6 +22,7 @@ from oneshot_lib.experiments.definition import check
 from oneshot_lib.models.homoencoder import DeconvolutionalHomoencoder, PixelCNNHomoencoder
 from oneshot_lib.objectives import SET_OBJECTIVES
 from oneshot_lib.results import Record
+from oneshot_lib.streams import stream
 from oneshot_lib.training import Diverged, load_tensors
 
 NETWORKS = {"pixelcnn": PixelCNNHomoencoder, "deconvolutional": DeconvolutionalHomoencoder}
@@ -47,7 +48,7 @@ def objective(source, name: str, settings, device: str = "cpu") -> Callable:
 
     def maximised(model: nn.Module, step: int, generator: torch.Generator) -> Tensor:
         # a batch is drawn on the CPU, by a generator of its own: elsewhere the noise has another device
-        draw = torch.Generator().manual_seed(generator.initial_seed())
+        draw = stream(generator.initial_seed(), "batch")
         size = int(torch.randint(settings.smallest_support, settings.support_size + 1, (), generator=draw))
         batch = source.minibatch(settings.batch_groups, size, draw, switches.x_from, settings.sets, settings.elements)
         support = batch.support[:, kept(size, settings.sample_dropout, draw)]
@@ -146,7 +147,7 @@ def probe(run, row, source) -> Callable[[nn.Module, int], dict[str, float]]:
 def class_kl(model: nn.Module, source, settings, n: int, device: str = "cpu", seed: int = 0) -> Estimate:
     """KL(q(c | D) || p(c)) in nats, a mean over n supports D of `source` with |D| = `support_size` (table 1's KL)."""
     model.eval()
-    draw, noise, found = torch.Generator().manual_seed(seed), torch.Generator(device).manual_seed(seed), []
+    draw, noise, found = stream(seed, "supports"), stream(seed, "noise", device=device), []
     for start in range(0, n, 100):
         support = source.minibatch(min(100, n - start), settings.support_size, draw, sets=settings.sets).support
         q = model.class_posterior(support.to(device))
@@ -169,7 +170,7 @@ def accuracy(run, row, model: nn.Module, shots: int, within: bool = False, limit
     before, model.product_dtype = model.product_dtype, run.products
     try:
         found = episode_accuracy(model, episodes, drawing(run, row), limit=limit or settings.episodes,
-                                 generator=torch.Generator(run.device).manual_seed(run.seed),
+                                 generator=stream(run.seed, "noise", device=run.device),
                                  label=f"{row.name}, {shots}-shot", **scoring)
     finally:
         model.product_dtype = before
@@ -178,7 +179,7 @@ def accuracy(run, row, model: nn.Module, shots: int, within: bool = False, limit
 
 def drawing(run, row) -> Callable[[int], Tensor]:
     """row of the data set -> its drawing, (1, S, S) of zeros and ones; grey ones are binarised anew at each call."""
-    grey, generator = run.images.grey(run.experiment.reduction(row)), torch.Generator().manual_seed(run.seed)
+    grey, generator = run.images.grey(run.experiment.reduction(row)), stream(run.seed, "pixels")
     return lambda number: data.binarise(grey[number][None], generator)
 
 
@@ -200,7 +201,7 @@ def joint_bound(run, row, model: nn.Module, limit: int | None = None) -> Estimat
             \mathrm{KL}(q(z \mid c, x) \,\|\, p(z \mid c)) \right] - \mathrm{KL}(q(c \mid X) \,\|\, p(c)) \right)$$
     """
     model.eval()
-    generator, found = torch.Generator(run.device).manual_seed(run.seed), []
+    generator, found = stream(run.seed, "noise", device=run.device), []
     for elements in whole_classes(run, row, limit):
         size = torch.tensor([len(elements)], device=run.device)
         found.append(-model.log_prob(elements, elements[None], size, generator).bound.double().mean())
@@ -209,7 +210,7 @@ def joint_bound(run, row, model: nn.Module, limit: int | None = None) -> Estimat
 
 def joint_nll(run, row, model: nn.Module) -> Estimate:
     """The same by importance weighting (`oneshot_lib.evaluation.joint_likelihood`), on fewer classes."""
-    settings, generator = run.settings, torch.Generator(run.device).manual_seed(run.seed)
+    settings, generator = run.settings, stream(run.seed, "noise", device=run.device)
     found = [-joint_likelihood(model, elements, settings.joint_outer, settings.joint_inner, generator=generator)
              for elements in whole_classes(run, row, settings.joint_classes)]
     return _estimate(torch.tensor(found, dtype=torch.float64))

@@ -11,9 +11,9 @@ import torch
 
 from oneshot_lib.evaluation import Estimate
 from oneshot_lib.experiments.families import CLASSES, ELEMENTS, JOINT, KL, METRICS
-from oneshot_lib.experiments.run import APART
 from oneshot_lib.models.families_1d import FAMILIES, FamilyConfig, FamilyHomoencoder, scores, set_objective
 from oneshot_lib.results import Record
+from oneshot_lib.streams import stream
 from oneshot_lib.training import Diverged
 
 BLOCKS = 10  # of classes: the standard errors are those of a mean over blocks
@@ -54,7 +54,7 @@ def trained(run, row) -> dict[int, FamilyHomoencoder | None]:
             epochs = settings.annealing_epochs if attempt < settings.annealed_runs else 0
             maximised = set_objective(x, size, row.objective, batch_size=settings.batch_size,
                                       anneal=settings.in_steps(epochs))
-            model = FamilyHomoencoder(FamilyConfig(row.family), _generator(run.seed + APART * attempt))
+            model = FamilyHomoencoder(FamilyConfig(row.family), stream(run.seed, "weights", attempt))
             try:
                 metric = (KL.format(settings.support_sizes[0]), "mean")
                 report = run.train(here, model, maximised, attempt=attempt, metric=metric)
@@ -75,7 +75,7 @@ def measure(run, row, model: FamilyHomoencoder, support_size: int) -> list[Estim
 
     Every model is given the same D, rivals and draws. The errors are those over blocks of classes.
     """
-    settings, generator = run.settings, _generator(run.seed)
+    settings, generator = run.settings, stream(run.seed, "scores")
     found = torch.tensor([
         [scores(model, block, support_size, generator, draws=settings.draws) for _ in range(settings.supports)]
         for block in run.images.test[row.family].chunk(BLOCKS)
@@ -105,7 +105,3 @@ def truth(run, family: str, points: int = 501) -> float:
     """The NLL of the test classes under the prior that they come from, nats an element: no model gets below on
     average."""
     return -FAMILIES[family].log_marginal(run.images.test[family], points).mean().item() / ELEMENTS
-
-
-def _generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
