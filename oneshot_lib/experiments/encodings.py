@@ -16,6 +16,7 @@ from oneshot_lib.experiments import pictures
 from oneshot_lib.judging import mean_over_classes
 from oneshot_lib.models.attentive_scan import faster_dtype
 from oneshot_lib.results import Record
+from oneshot_lib.streams import stream
 
 
 class Episodes:
@@ -63,7 +64,7 @@ def accuracy(by: Episodes, support: str, query: str) -> Estimate:
     """The share of queries given their class, %, where `support` and `query` name their encodings; its error is over
     episodes."""
     s, found = by.run.settings, []
-    generator = torch.Generator().manual_seed(by.run.seed)
+    generator = stream(by.run.seed, "noise")
     for classes, asked in zip(by.support, by.query, strict=True):
         scores = log_scores(by.model, by.tensor(classes, support)[:, None], by.tensor(asked, query), outer=s.outer,
                             inner=s.inner, keep=s.keep, most=s.most, screening_dtype=faster_dtype(),
