@@ -54,6 +54,25 @@ def test_write_is_the_adjoint_of_read_and_autograd_agrees(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_network_begins_in_the_middle_with_half_of_the_image(name):
+    variety = attention.named(name, 2)
+    start = variety.start()
+    corners = attention.corners(variety.windows(start, PATCH, IMAGE))  # (K, 4, 2)
+    low, high = corners.amin(-2), corners.amax(-2)
+    if name == "fully-connected":
+        half, middle = [1.0, 1.0], [[0.0, 0.0]]
+    elif variety.numbers == 2:  # as many pixels as the patch has
+        half, middle = [PATCH[1] / IMAGE[1], PATCH[0] / IMAGE[0]], [[0.0, 0.0]]
+    else:
+        half, middle = [0.5, 0.5], [[-0.25, 0.0], [0.25, 0.0]] if name == "multiple" else [[0.0, 0.0]]
+    torch.testing.assert_close((low + high) / 2, torch.tensor(middle))
+    torch.testing.assert_close((high - low) / 2, torch.tensor([half] * len(middle)))
+    assert start.shape == (variety.numbers,)
+    if name == "gaussian":
+        assert start[3:].tolist() == [0, 0]  # a variance and an intensity of one
+
+
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("k", [1, 3])
 def test_shapes(name, k):
     variety, numbers, size, x, r = setting(name, windows=k)

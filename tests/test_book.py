@@ -209,6 +209,24 @@ def test_something_is_checked_when_the_notebook_is_validated(name):
     assert any("NBVAL_CHECK_OUTPUT" in cell.source for cell in code_cells(name))
 
 
+def passes_unsaid(source):
+    """The assertions of a cell that hold for want of something to be asked: `assert claim or not known`."""
+    asserted = [node.test for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Assert)]
+    return [ast.unparse(test) for test in asserted for part in ast.walk(test)
+            if isinstance(part, ast.BoolOp) and isinstance(part.op, ast.Or)
+            and any(isinstance(value, ast.UnaryOp) and isinstance(value.operand, ast.Name) for value in part.values)]
+
+
+@pytest.mark.parametrize("name", [*CHAPTERS, *sorted(FRONT_MATTER & set(NOTEBOOKS))])
+def test_what_is_not_checked_says_so(name):
+    assert [found for cell in code_cells(name) for found in passes_unsaid(cell.source)] == []
+
+
+def test_an_assertion_that_passes_without_a_word_is_found():
+    assert passes_unsaid("assert a < b or not known") and passes_unsaid("assert not known or a")
+    assert not passes_unsaid("assert a < b\nassert not known\ncheck(a or not b)")
+
+
 @every_notebook
 def test_every_picture_has_a_text_that_describes_it(name):
     for cell in code_cells(name):

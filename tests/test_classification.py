@@ -1,6 +1,7 @@
 """Row V6: the score is log E p(x | c), whatever path it takes, and an accuracy is a mean with its error."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -156,6 +157,27 @@ def test_too_narrow_a_screening_is_found_out():
     assert log_scores(Wide(), support, query, **settings).choice == 1
     assert log_scores(Wide(), support, query, **settings, keep=0.0).choice == 0
     assert log_scores(Wide(), support, query, **settings, keep=40.0).choice == 1
+
+
+def test_screening_and_sampling_run_in_the_products_that_are_asked_for():
+    """bfloat16 for the one and float32 for the other, or both as the model's products are."""
+    class Watched(Shifted):
+        product_dtype = torch.float32
+
+        def log_likelihood(self, x, c, z):
+            on = torch.is_autocast_enabled("cpu")
+            seen.append(torch.get_autocast_dtype("cpu") if on else torch.float32)
+            return super().log_likelihood(x, c, z)
+
+    support, query = question()
+    for screening, products, expected in ((None, torch.float32, torch.float32),
+                                          (torch.bfloat16, torch.float32, torch.bfloat16),
+                                          (None, torch.bfloat16, torch.bfloat16)):
+        seen, model = [], Watched()
+        model.product_dtype = products
+        log_scores(model, support, query, outer=2, inner=1, keep=1e6, batch=1000, screening_dtype=screening,
+                   generator=seeded(0))
+        assert seen == [expected, products]
 
 
 def test_classes_may_have_unlike_numbers_of_drawings():
@@ -340,6 +362,26 @@ def test_a_model_that_knows_nothing_is_at_chance():
     assert abs(found.value - found.chance) < 4 * (0.2 * 0.8 / 30) ** 0.5
     few = episode_accuracy(Guess(), committed(), lambda row: DRAWINGS[row], generator=seeded(0), limit=2)
     assert few.correct == found.correct[:2] and few.n == 2 and few.finished
+
+
+def test_the_minutes_are_minutes_and_the_last_word_is_said(capsys, monkeypatch):
+    """By a clock of its own, which an episode advances by 59.5 seconds."""
+    now = [0.0]
+    monkeypatch.setattr(classification.time, "monotonic", lambda: now[0])
+
+    def images(row):
+        now[0] += 59.5 / 40
+        return torch.zeros(1, 4, 4)
+
+    monkeypatch.setattr(classification, "log_scores", lambda model, support, query, **_: SimpleNamespace(
+        choice=torch.arange(20)))
+    episodes = EvaluationEpisodes(*(np.zeros(shape, int) for shape in ((3, 20), (3, 20, 1), (3, 20))))
+    found = episode_accuracy(nn.Identity(), episodes, images, minutes=1, generator=seeded(0), log_seconds=1e9)
+    assert (found.n, found.finished, found.value) == (2, False, 1.0)
+    assert "episode 2 of 3, 100.0% right, 1.0 min left" in capsys.readouterr().out
+    found = episode_accuracy(nn.Identity(), episodes, images, generator=seeded(0), log_seconds=1e9)
+    assert (found.n, found.finished) == (3, True)
+    assert capsys.readouterr().out.splitlines() == ["classification: episode 3 of 3, 100.0% right, 0.0 min left"]
 
 
 def test_time_that_is_spent_stops_at_the_end_of_an_episode(capsys):

@@ -1,5 +1,6 @@
 """Row S10: what an estimate is an average of, and that its error is an error."""
 
+import inspect
 import itertools
 import math
 
@@ -7,8 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from oneshot_lib import judging
+from oneshot_lib.classification import KEEP, log_scores
 from oneshot_lib.distributions import DiagonalGaussian
-from oneshot_lib.evaluation import bound_estimate, importance_weighted_estimate, with_replacement
+from oneshot_lib.evaluation import bound_estimate, importance_weighted_estimate, joint_likelihood, with_replacement
 from oneshot_lib.models.sequential import SequentialConfig, SequentialModel
 from oneshot_lib.objectives import free_energy
 
@@ -139,6 +142,24 @@ def test_the_same_generator_gives_the_same_number():
             generator=torch.Generator().manual_seed(4)).value
               for _ in range(2)]
     assert values[0] == values[1]
+
+
+def test_the_protocols_are_the_papers():
+    """24,000 test images (Rezende, section 4); 20 draws of c and 10 of z, for scores as well (Hewitt, 6.4.1)."""
+    def default(function, *names):
+        return tuple(inspect.signature(function).parameters[name].default for name in names)
+
+    assert default(bound_estimate, "n") == (24_000,)
+    assert default(importance_weighted_estimate, "n", "k") == (1000, 50)
+    assert default(joint_likelihood, "outer", "inner") == default(log_scores, "outer", "inner") == (20, 10)
+    assert default(log_scores, "keep", "least", "most") == (None, 1, None)  # all classes are sampled
+    assert (KEEP, judging.WAYS, judging.TESTS, judging.DRAWINGS) == (10.0, 20, 500, 20)
+
+
+def test_two_images_are_enough_and_one_weight_is():
+    assert bound_estimate(Mean(), with_replacement(GREY, binarise), 2, generator=torch.Generator()).n == 2
+    found = importance_weighted_estimate(MODEL, with_replacement(GREY, binarise), 2, 1, generator=torch.Generator())
+    assert found.n == 2 and found.error > 0
 
 
 def test_an_error_of_one_draw_is_refused():

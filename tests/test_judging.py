@@ -189,6 +189,14 @@ def test_the_classes_drawn_may_be_some_of_those_known():
     assert torch.equal(named([[1000]], [2], ways=3), named([[1000]], [2], ways=3))
 
 
+def test_one_test_is_a_test():
+    exemplars = (torch.rand(4, SIDE, SIDE, generator=source(1)) < 0.3).float()
+    critic = PrototypicalCritic(CriticConfig(channels=2, embedding=4, projection=3)).eval()
+    found = judging.recognizability(critic, judging.copies(exemplars, 3), torch.arange(4), exemplars, tests=1, ways=2,
+                                    generator=source(2))
+    assert found.tolist() == [1, 1, 1, 1]
+
+
 def test_bad_tests():
     for ways in (1, 8):
         with pytest.raises(ValueError, match=f"ways is {ways}; expected 2 to 7, the number of exemplars"):

@@ -229,6 +229,27 @@ def test_the_prior_of_classes_has_mass_one_and_the_sample_has_the_papers_shape(n
     assert x.shape == (100, 100) and x.isfinite().all() and torch.equal(x, FAMILIES[name].sample(generator=rng()))
 
 
+def test_the_constants_of_the_families_are_those_that_are_stated():
+    """Of many classes of many numbers: what is the same in all of them, and how far apart they lie."""
+    def drawn(name):
+        return FAMILIES[name].sample(4000, 50, rng(8)).double()
+
+    x = drawn("gaussian")
+    assert x.var(1).mean().item() == pytest.approx(1, abs=0.02) and x.mean(1).var().item() == pytest.approx(1, abs=0.1)
+    x = drawn("mixture")  # at -+1, with a quarter
+    assert x.var(1).mean().item() == pytest.approx(1 + 1 / 16, abs=0.02)
+    x = drawn("gamma")  # mean and variance are alpha, 1 to 10
+    assert x.mean().item() == pytest.approx(5.5, abs=0.2) and x.var(1).mean().item() == pytest.approx(5.5, abs=0.2)
+    assert x.mean(1).var().item() == pytest.approx(81 / 12 + 5.5 / 50, abs=0.4)
+    x = drawn("von-mises")  # I_1(4) / I_0(4) is the length of the mean direction
+    length = torch.stack([x.cos().mean(1), x.sin().mean(1)]).square().sum(0)
+    ratio = torch.special.i1e(torch.tensor(4.0)) / torch.special.i0e(torch.tensor(4.0))
+    assert length.mean().item() == pytest.approx(ratio.item() ** 2, abs=0.01)
+    assert x.cos().mean().abs() < 0.05 and x.sin().mean().abs() < 0.05  # all directions alike
+    x = drawn("discrete")
+    assert set(map(len, map(set, x.tolist()))) <= {3, 4} and x.unique().tolist() == list(range(8))
+
+
 def test_log_marginal_of_gaussian_classes_is_the_conjugate_one():
     x = classes("gaussian")
     torch.testing.assert_close(FAMILIES["gaussian"].log_marginal(x), ConjugateGaussian(1.0, 1.0).log_marginal(x),
