@@ -58,6 +58,13 @@ def test_kl_agrees_with_torch_and_with_monte_carlo(against_standard):
     assert ((log_ratio.mean(0) - kl).abs() < 4 * log_ratio.std(0) / 20_000**0.5).all()
 
 
+def test_a_sample_is_its_noise_moved_and_stretched():
+    q, noise = gaussian(6, 2, 3), torch.tensor([[1.0, -2.0, 0.0]], dtype=torch.float64)
+    z = q.sample(noise)
+    torch.testing.assert_close(z, q.mean + torch.stack([s.exp() * noise[0] for s in q.log_sigma]))
+    torch.testing.assert_close((z - q.mean) / q.log_sigma.exp(), noise.expand(2, 3))
+
+
 def test_kl_is_zero_only_where_the_two_agree():
     q = gaussian(3, 2, 3)
     assert torch.equal(q.kl(q), torch.zeros(2, dtype=torch.float64))
