@@ -257,7 +257,7 @@ def episode_accuracy(model: nn.Module, episodes: EvaluationEpisodes, images: Cal
         query = torch.stack([images(int(row)) for row in episodes.query[e]])
         scores = log_scores(model, support.unflatten(0, (ways, -1)).to(where), query.to(where), generator=generator,
                             **settings)
-        correct.append(int((scores.choice.cpu() == torch.arange(ways)).sum()))
+        correct.append(int((scores.choice.cpu() == torch.arange(ways, device="cpu")).sum()))
         now, share = time.monotonic(), sum(correct) / (ways * len(correct))
         spent = minutes is not None and now - began > 60 * minutes
         if bar is not None:

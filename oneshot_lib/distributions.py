@@ -78,5 +78,6 @@ class Bernoulli:
         return pixels.flatten(1).sum(1)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """A binary image (0. and 1.), shaped like `logits`."""
-        return torch.bernoulli(self.mean, generator=generator)
+        """A binary image (0. and 1.), shaped like `logits`; drawn where the generator is, which may be elsewhere."""
+        mean = self.mean if generator is None else self.mean.to(generator.device)
+        return torch.bernoulli(mean, generator=generator).to(self.logits.device)

@@ -104,8 +104,8 @@ def recognizability(critic: PrototypicalCritic, drawings: Tensor, own: Tensor, e
     found = []
     for features, k in zip(shown, own.tolist(), strict=True):
         distance = squared_distances(features, known)  # (N, C)
-        which = torch.arange(tests) % count
-        order = torch.rand(tests, classes, generator=generator)
+        which = torch.arange(tests, device=known.device) % count
+        order = torch.rand(tests, classes, generator=generator, device=generator.device).to(known.device)
         order[:, k] = 2.0
         others = order.argsort(1)[:, : ways - 1]
         nearest = distance[which].gather(1, others).amin(1)
@@ -149,7 +149,7 @@ def shifted(exemplars: Tensor, pixels: int = 4, count: int = DRAWINGS, *, genera
     drawings, side = copies(exemplars, count), exemplars.shape[-1]
     if not 0 <= pixels < side:
         raise ValueError(f"pixels is {pixels}; expected 0 to {side - 1}")
-    moves = torch.randint(-pixels, pixels + 1, (*drawings.shape[:2], 2), generator=generator)
+    moves = torch.randint(-pixels, pixels + 1, (*drawings.shape[:2], 2), generator=generator, device=generator.device)
     wide = torch.nn.functional.pad(drawings, (pixels,) * 4)
     for k, n in np.ndindex(*drawings.shape[:2]):
         dy, dx = (pixels - moves[k, n]).tolist()
@@ -162,4 +162,5 @@ def flipped(exemplars: Tensor, share: float = 0.05, count: int = DRAWINGS, *, ge
     if not 0 <= share <= 1:
         raise ValueError(f"share is {share}; expected 0 to 1")
     drawings = copies(exemplars, count)
-    return (drawings - (torch.rand(drawings.shape, generator=generator) < share).to(drawings)).abs()
+    turned = torch.rand(drawings.shape, generator=generator, device=generator.device) < share
+    return (drawings - turned.to(drawings)).abs()

@@ -105,14 +105,16 @@ class ConjugateGaussian:
         return (self.slope / self.noise) ** 2
 
     def sample(self, classes: int, size: int, generator: torch.Generator | None = None, dtype=None) -> Tensor:
-        """`classes` sets of `size` numbers, (classes, size)."""
-        c = torch.randn(classes, 1, generator=generator, dtype=dtype)
-        return self.slope * c + self.noise * torch.randn(classes, size, generator=generator, dtype=dtype)
+        """`classes` sets of `size` numbers, (classes, size), on the generator's device."""
+        where = {"dtype": dtype, "device": None if generator is None else generator.device}
+        c = torch.randn(classes, 1, generator=generator, **where)
+        return self.slope * c + self.noise * torch.randn(classes, size, generator=generator, **where)
 
     def moments(self, size: int) -> SetMoments:
-        """Of the model's own sets of `size` elements, averaged over all of them: tensors (1,), float64."""
+        """Of the model's own sets of `size` elements, averaged over all of them: tensors (1,), float64, CPU."""
         square = self.slope**2 + self.noise**2 / size
-        return SetMoments(*torch.tensor([[0.0], [square], [self.noise**2 * (1 - 1 / size)]]).double(), size)
+        moments = torch.tensor([[0.0], [square], [self.noise**2 * (1 - 1 / size)]], device="cpu")
+        return SetMoments(*moments.double(), size)
 
     def log_marginal(self, elements: Tensor | SetMoments) -> Tensor:
         r"""$\log p(X) = -\frac n2 \log 2\pi s^2 - \frac12 \log(1 + n a^2/s^2) - \frac1{2 s^2} \big[\sum_x x^2 -

@@ -11,7 +11,7 @@ each, what the linear maps are given and where they start in `FamilyHomoencoder`
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,7 +33,7 @@ class Family:
 
     `log_prob(x, parameters (..., P))` and `features(x) -> (..., F)`, what the linear q is given of an element;
     `draw(parameters, generator) -> x (...)`; `prior(points) -> (parameters (G, P), log_mass (G,))`, the fixed prior
-    that the classes come from, on a grid of its one number.
+    that the classes come from, on a grid of its one number, always on the CPU.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Family:
 
     def log_marginal(self, elements: Tensor, points: int = 2001) -> Tensor:
         """log p(X) of the truth, (B, n) -> (B,): what no model passes on average. Float64."""
-        parameters, log_mass = self.prior(points)
+        parameters, log_mass = (term.to(elements.device) for term in self.prior(points))
         joint = [self.log_prob(x.double(), parameters[:, None]).sum(1) + log_mass for x in elements]  # each (G,)
         return torch.logsumexp(torch.stack(joint), 1)
 
@@ -63,13 +63,20 @@ def _scalar(x: Tensor) -> Tensor:
 
 
 def _normal_grid(points: int) -> tuple[Tensor, Tensor]:
-    at = torch.linspace(-5, 5, points, dtype=torch.float64)
+    at = torch.linspace(-5, 5, points, dtype=torch.float64, device="cpu")
     return at, (-0.5 * at.square()).log_softmax(0)
 
 
 def _uniform_grid(low: float, high: float, points: int) -> tuple[Tensor, Tensor]:
-    at = low + (high - low) * (torch.arange(points, dtype=torch.float64) + 0.5) / points
+    at = low + (high - low) * (torch.arange(points, dtype=torch.float64, device="cpu") + 0.5) / points
     return at, torch.full_like(at, -math.log(points))
+
+
+def _drawn(kind: Callable[..., Tensor], shape: Sequence[int], generator: torch.Generator | None, like: Tensor,
+           dtype: torch.dtype | None = None) -> Tensor:
+    """Random numbers of `kind` (torch.rand, torch.randn), drawn where the generator is, used where `like` is."""
+    device = like.device if generator is None else generator.device
+    return kind(shape, generator=generator, dtype=dtype or like.dtype, device=device).to(like.device)
 
 
 def _columns(first: Tensor, *constants: float) -> Tensor:
@@ -84,7 +91,7 @@ def _gaussian_log_prob(x: Tensor, p: Tensor) -> Tensor:
 
 
 def _gaussian_draw(p: Tensor, generator: torch.Generator | None) -> Tensor:
-    return p[..., 0] + p[..., 1].exp() * torch.randn(p.shape[:-1], generator=generator, dtype=p.dtype)
+    return p[..., 0] + p[..., 1].exp() * _drawn(torch.randn, p.shape[:-1], generator, p)
 
 
 def _gaussian_prior(points: int) -> tuple[Tensor, Tensor]:
@@ -101,7 +108,8 @@ def _mixture_log_prob(x: Tensor, p: Tensor) -> Tensor:
 
 
 def _mixture_draw(p: Tensor, generator: torch.Generator | None) -> Tensor:
-    side = 2 * torch.randint(2, p.shape[:-1], generator=generator).to(p) - 1
+    device = p.device if generator is None else generator.device
+    side = 2 * torch.randint(2, p.shape[:-1], generator=generator, device=device).to(p) - 1
     return _gaussian_draw(torch.stack([p[..., 0] + side * p[..., 1], p[..., 2]], -1), generator)
 
 
@@ -131,7 +139,7 @@ def _von_mises_draw(p: Tensor, generator: torch.Generator | None) -> Tensor:
     r = (1 + rho.square()) / (2 * rho)
     turn, waiting = torch.zeros_like(kappa), torch.ones_like(kappa, dtype=torch.bool)
     while waiting.any():
-        u, v, side = torch.rand(3, *kappa.shape, generator=generator, dtype=torch.float64)
+        u, v, side = _drawn(torch.rand, (3, *kappa.shape), generator, kappa)
         z = (math.pi * u).cos()
         f = ((1 + r * z) / (r + z)).clamp(-1, 1)
         height = kappa * (r - f)
@@ -156,7 +164,8 @@ def _gamma_log_prob(x: Tensor, p: Tensor) -> Tensor:
 
 def _gamma_draw(p: Tensor, generator: torch.Generator | None) -> Tensor:
     """The distribution function, turned round by bisection."""
-    alpha, u = p[..., 0].double().exp(), torch.rand(p.shape[:-1], generator=generator, dtype=torch.float64)
+    alpha = p[..., 0].double().exp()
+    u = _drawn(torch.rand, p.shape[:-1], generator, alpha)
     low, high = torch.zeros_like(alpha), alpha + 12 * alpha.sqrt() + 40
     for _ in range(60):
         middle = (low + high) / 2
@@ -187,12 +196,13 @@ def _one_hot(x: Tensor) -> Tensor:
 
 
 def _discrete_draw(p: Tensor, generator: torch.Generator | None) -> Tensor:
-    mass = p.softmax(-1)
-    return torch.multinomial(mass.reshape(-1, 8), 1, replacement=True, generator=generator).reshape(p.shape[:-1]).to(p)
+    mass = p.softmax(-1).reshape(-1, 8)
+    mass = mass if generator is None else mass.to(generator.device)
+    return torch.multinomial(mass, 1, replacement=True, generator=generator).reshape(p.shape[:-1]).to(p)
 
 
 def _discrete_prior(points: int) -> tuple[Tensor, Tensor]:
-    return SUBSETS.log(), torch.full((4,), -math.log(4), dtype=torch.float64)
+    return SUBSETS.log(), torch.full((4,), -math.log(4), dtype=torch.float64, device="cpu")
 
 
 FAMILIES = {family.name: family for family in (
@@ -258,12 +268,12 @@ class FamilyHomoencoder(nn.Module):
                  rescale: bool = True) -> SetBound:
         """The set objective of x (B,) and D (B, N) of its class, at one draw of c."""
         q = self.class_posterior(support)
-        c = q.sample(torch.randn(q.mean.shape, generator=generator, dtype=x.dtype, device=x.device))
+        c = q.sample(_drawn(torch.randn, q.mean.shape, generator, x))
         likelihood = self.element_log_weights(x, c)[0]
         return set_bound(likelihood, self.class_kl(q, c), set_size, support.shape[1], rescale=rescale)
 
     def sample_class(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        return torch.randn(n, self.family.latent, generator=generator, dtype=self.decoder.weight.dtype)
+        return _drawn(torch.randn, (n, self.family.latent), generator, self.decoder.weight)
 
     def sample(self, c: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """c (B, latent) -> one element of each class, (B,)."""
@@ -273,7 +283,7 @@ class FamilyHomoencoder(nn.Module):
     def log_marginal(self, elements: Tensor, points: int | None = None) -> Tensor:
         """log p(X) of `elements` (B, n) -> (B,): the integral over c, on a grid of `points` a dimension, out to 7."""
         points = points or (4001 if self.family.latent == 1 else 301)
-        line = torch.linspace(-7, 7, points, dtype=elements.dtype)
+        line = torch.linspace(-7, 7, points, dtype=elements.dtype, device=elements.device)
         c = torch.cartesian_prod(*[line] * self.family.latent).reshape(-1, self.family.latent)
         cell = self.family.latent * math.log(14 / (points - 1))
         log_prior = -0.5 * (c.square() + LOG_2PI).sum(1) + cell
@@ -290,7 +300,7 @@ def set_objective(elements: Tensor, support_size: int, objective: str = "vhe", *
     an epoch being C n / batch_size steps).
     """
     switches, (classes, size) = named_objective(objective), elements.shape
-    rows, flat = ClassRows(torch.arange(classes).repeat_interleave(size).numpy()), elements.flatten()
+    rows, flat = ClassRows(torch.arange(classes, device="cpu").repeat_interleave(size).numpy()), elements.flatten()
 
     def maximised(model: FamilyHomoencoder, step: int, generator: torch.Generator) -> Tensor:
         batch = rows.minibatch(batch_size, support_size, generator, x_from=switches.x_from)
@@ -321,15 +331,15 @@ def scores(model: FamilyHomoencoder, elements: Tensor, support_size: int, genera
     classes, size = elements.shape
     if not 1 <= support_size < size:
         raise ValueError(f"support_size is {support_size!r}; expected 1 to {size - 1}, to leave an element to explain")
-    shuffled = elements.gather(1, torch.rand(classes, size, generator=generator).argsort(1))
+    shuffled = elements.gather(1, _drawn(torch.rand, (classes, size), generator, elements, torch.float32).argsort(1))
     q = model.class_posterior(shuffled[:, :support_size])
 
     def likelihood(q: DiagonalGaussian, x: Tensor) -> tuple[Tensor, Tensor]:  # (C, m) -> (draws, C, m), and c
-        c = q.sample(torch.randn(draws, *q.mean.shape, generator=generator, dtype=x.dtype))
+        c = q.sample(_drawn(torch.randn, (draws, *q.mean.shape), generator, x))
         return model.family.log_prob(x, model.decoder(c)[:, :, None]), c
 
-    x = shuffled[:, support_size:]
-    rival = torch.randint(1, classes, (1,), generator=generator).item()
+    x, device = shuffled[:, support_size:], elements.device if generator is None else generator.device
+    rival = torch.randint(1, classes, (1,), generator=generator, device=device).item()
     own = likelihood(q, x)[0].mean(0)
     other = likelihood(DiagonalGaussian(q.mean.roll(rival, 0), q.log_sigma.roll(rival, 0)), x)[0].mean(0)
     error = (own < other).double() + 0.5 * (own == other)

@@ -71,7 +71,8 @@ class MaskedConv2d(nn.Conv2d):
         if mask not in ("A", "B"):
             raise ValueError(f"mask is {mask!r}; expected 'A' (without the pixel itself) or 'B' (with it)")
         super().__init__(in_channels, out_channels, kernel, padding=kernel // 2)
-        before = torch.arange(kernel * kernel) < kernel * kernel // 2 + (mask == "B")
+        self.own = mask == "B"
+        before = torch.arange(kernel * kernel) < kernel * kernel // 2 + self.own
         self.register_buffer("mask", before.float().view(1, 1, kernel, kernel), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ class Diagonals:
             if first < end:
                 self.lines[t] = Line(first, t - slope * first, end - first, 1, -slope, start)
                 start += end - first
-        i, j = torch.arange(rows)[:, None], torch.arange(columns)
+        i, j = torch.arange(rows, device="cpu")[:, None], torch.arange(columns, device="cpu")
         self.order = (rows * (j + slope * i) + i).flatten().argsort()  # pixels in reading order, sorted by lines
 
     def horizontal(self, t: int) -> Line | None:
@@ -74,7 +74,7 @@ class Rows:
 
     def __init__(self, rows: int, columns: int):
         self.rows, self.columns, self.steps = rows, columns, range(rows * columns)
-        self.order = torch.arange(rows * columns)
+        self.order = torch.arange(rows * columns, device="cpu")
         self.lines = [Line(*divmod(t, columns), 1, 0, 0, t) for t in self.steps]
 
     def horizontal(self, t: int) -> Line | None:
@@ -214,7 +214,7 @@ class MaskedCache:
 
     def __init__(self, layer: MaskedConv2d, order: Diagonals | Rows, lead: int, noise: Tensor, y: None):
         r = layer.kernel_size[0] // 2
-        self.order, self.first, self.seen = order, not bool(layer.mask[0, 0, r, r]), (r, r, r + 1, 2 * r + 1)
+        self.order, self.first, self.seen = order, not layer.own, (r, r, r + 1, 2 * r + 1)
         self.page = Page(noise, layer.in_channels, r, r, r)
         self.weight, self.bias = _matrix((layer.weight * layer.mask)[:, :, :r + 1]), layer.bias
 
