@@ -1,5 +1,6 @@
 # make book   execute the book and build its site        make lab     open it in JupyterLab
 # make test   every check there is                       make bench   measure speed and memory
+# make test-portable   what computes, as processors with SSE or AVX2 alone round
 #
 # Each target first sets up .venv from requirements.lock, where it is missing or out of date. Another Python than
 # python3: make book PYTHON=python3.12
@@ -14,12 +15,23 @@ AS_ROOT := $(if $(filter 0,$(shell id -u 2>/dev/null)),--allow-root)
 # Two workers share the cores: one thread each.
 TWO := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help book test lab bench notebooks lock clean
+# Tests that compute nothing: pages and pairs. All others run as older processors round, too.
+NOT_NUMERIC := tests/browser tests/test_site.py tests/test_build.py tests/test_book.py
+# What torch, oneDNN, MKL and NumPy may use of the processor: SSE alone, and AVX2. MKL_CBWR is for processors other than
+# Intel's, where MKL_ENABLE_INSTRUCTIONS does nothing.
+SSE := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2 MKL_CBWR=COMPATIBLE \
+  NPY_DISABLE_CPU_FEATURES="X86_V3 X86_V4 AVX512_ICL AVX512_SPR"
+AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 \
+  NPY_DISABLE_CPU_FEATURES="X86_V4 AVX512_ICL AVX512_SPR"
+NUMERIC := -q -n 2 $(addprefix --ignore=,$(NOT_NUMERIC))
+
+.PHONY: help book test test-portable lab bench notebooks lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make book       execute the chapters (quick preset) and build the site in _build/html"
 	@echo "make test       ruff, tests, notebooks, the site and its pages in a browser"
+	@echo "make test-portable   what computes, tested as processors with SSE or AVX2 alone round"
 	@echo "make lab        open the book in JupyterLab"
 	@echo "make bench      measure speed and memory"
 	@echo "make notebooks  for authors: Markdown twins to notebooks, execute, save the outputs"
@@ -49,6 +61,10 @@ test: $(READY)
 	  --nbval-sanitize-with tests/sanitize.cfg -n 2 --dist loadfile book/
 	$(BIN)/python book/build.py
 	$(TWO) $(PYTEST) -q -n 2 tests/test_site.py tests/browser
+
+test-portable: $(READY)
+	$(TWO) $(SSE) $(PYTEST) $(NUMERIC)
+	$(TWO) $(AVX2) $(PYTEST) $(NUMERIC)
 
 # The kernel of this environment first, whatever other python3 JUPYTER_PATH or the user's own kernels have.
 lab: export JUPYTER_PATH := $(CURDIR)/$(VENV)/share/jupyter$(if $(JUPYTER_PATH),:$(JUPYTER_PATH))
