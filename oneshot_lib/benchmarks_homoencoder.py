@@ -58,8 +58,8 @@ def _bare(model, dtype: torch.dtype) -> Callable[[], None]:
     for hook in hooks:
         hook.remove()
     jobs = []
-    for m, given in seen:
-        given = given.contiguous(memory_format=torch.channels_last).requires_grad_(given.shape[1] > 1)
+    for m, x in seen:
+        given = x.contiguous(memory_format=torch.channels_last).requires_grad_(x.shape[1] > 1)
         weight = m.weight.detach().to(dtype).requires_grad_()
         with torch.no_grad():
             out = torch.conv2d(given, weight, padding=m.padding)

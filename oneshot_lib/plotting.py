@@ -156,8 +156,8 @@ def kl_bars(series: Mapping[str, Sequence[float]], title: str = "", axes: Axes |
     if axes is None:
         axes = plt.subplots(figsize=(6, 2.8))[1]
     width = 0.8 / len(series)
-    for i, (name, values) in enumerate(series.items()):
-        values = np.asarray(values, float)
+    for i, (name, kl) in enumerate(series.items()):
+        values = np.asarray(kl, float)
         at = np.arange(1, len(values) + 1) + (i - (len(series) - 1) / 2) * width
         axes.bar(at, values, width, label=name, color=COLOURS[i % len(COLOURS)])
     axes.set(xlabel="step t", ylabel="KL of the step, nats", title=title, ylim=(0, None))

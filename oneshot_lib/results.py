@@ -408,10 +408,12 @@ def revision() -> tuple[str | None, bool | None]:
             ["git", "-C", str(root), *words.split()]
             for words in ("rev-parse HEAD", "status --porcelain -uno -- . :!results")
         ]
-        commit, status = (subprocess.run(a, capture_output=True, text=True, timeout=20) for a in ask)
+        commit, status = (
+            subprocess.run(a, capture_output=True, text=True, timeout=20, check=False) for a in ask
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None, None
-    if commit.returncode:
+    if commit.returncode or status.returncode:  # what can't be looked at is not called clean
         return None, None
     return commit.stdout.strip(), bool(status.stdout.strip())
 

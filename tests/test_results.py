@@ -1,6 +1,7 @@
 """Records survive the disk, say what they are, and never stand in a column with another preset's."""
 
 import json
+import subprocess
 from dataclasses import asdict, replace
 
 import pytest
@@ -300,3 +301,14 @@ def test_outside_of_a_checkout_there_is_nothing_to_write(monkeypatch, tmp_path):
     for call in (results.write_tables, lambda: results.keep(tmp_path)):
         with pytest.raises(ValueError, match="without"):
             call()
+
+
+@pytest.mark.parametrize("failing", [None, "rev-parse", "status"])
+def test_what_git_cannot_say_is_not_called_clean(monkeypatch, tmp_path, failing):
+    def run(words, **_):
+        code = 128 if failing in words else 0
+        return subprocess.CompletedProcess(words, code, stdout="" if code or "status" in words else "c0ffee\n")
+
+    monkeypatch.setattr(results, "checkout", lambda: tmp_path)
+    monkeypatch.setattr(subprocess, "run", run)
+    assert results.revision() == (("c0ffee", False) if failing is None else (None, None))

@@ -52,9 +52,8 @@ def splits(source: CharacterSet) -> dict[str, dict]:
     """Every split of a source, by name."""
     evaluation = evaluation_alphabets(source)
     made = {"30-20": by_alphabet(source, set(evaluation))}
-    for name, count in (("40-10", 10), ("45-5", 5)):
-        if source.name == "glyphs":
-            count = round(len(source.alphabets) * count / 50)
+    for name, of_fifty in (("40-10", 10), ("45-5", 5)):
+        count = round(len(source.alphabets) * of_fifty / 50) if source.name == "glyphs" else of_fifty
         chosen = generator(f"{source.name}-{name}").choice(source.alphabets, count, replace=False)
         made[name] = by_alphabet(source, set(chosen.tolist()))
     first = {"character01", "character02", "character03"}

@@ -156,8 +156,7 @@ def nll(run, row, model: FewShotPixelCNN, shots: int) -> Estimate:
     model.eval()
     found, count, shown, pixels = [], 0, time.monotonic(), model.image_size**2
     for x, support in test_tasks(run, row, shots):
-        x, support = x.to(run.device), support.to(run.device)
-        found.append(-model.log_prob(x, support).double().mean() / pixels)
+        found.append(-model.log_prob(x.to(run.device), support.to(run.device)).double().mean() / pixels)
         count += len(x)
         if time.monotonic() - shown > 10:
             shown = time.monotonic()

@@ -110,7 +110,7 @@ class SetBoundExplorer(TwoLayerWidget):
         left.vlines(self.set_size, here.bound, here.ceiling, color="#c2410c", linewidth=3)
         left.set(xlabel="|X|", ylabel="nats an element", title=f"|D| = {self.support_size}")
         left.legend(frameon=False, fontsize=8, loc="lower right")
-        floor = min(min(bound), *here.four.values()) - 0.2
+        floor = min(*bound, *here.four.values()) - 0.2
         names = ["VHE", "Neural\nSt.", "re-\nsample", "re-\nscale"]
         heights = [value - floor for value in here.four.values()]
         right.bar(names, heights, bottom=floor, color=["#1668a8"] + ["0.7"] * 3, width=0.6)

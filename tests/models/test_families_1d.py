@@ -54,8 +54,7 @@ def by_hand(x, support_size, q, source):
     log_prior = -0.5 * at.square() - 0.5 * math.log(2 * math.pi)
     log_posterior = log_prior + log_px.sum(0) - MODEL.log_marginal(x[None])
     rows = []
-    for chosen in itertools.combinations(range(len(x)), support_size):
-        chosen = list(chosen)
+    for chosen in map(list, itertools.combinations(range(len(x)), support_size)):
         density = q(x[None, chosen])
         log_q = density.log_prob(at[:, None])
         mass = log_q.exp() * step

@@ -81,8 +81,8 @@ def gradient_errors(model, step=1e-5):
             values.append(model.log_prob(x, support).mean().item())
             parameter.data.sub_(direction, alpha=sign * step)
         numeric = (values[0] - values[1]) / (2 * step)
-        slope = 0.0 if slope is None else (slope * direction).sum().item()
-        errors[name] = abs(slope - numeric) / max(abs(numeric), 1e-5)
+        exact = 0.0 if slope is None else (slope * direction).sum().item()
+        errors[name] = abs(exact - numeric) / max(abs(numeric), 1e-5)
     return errors
 
 
