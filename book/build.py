@@ -188,7 +188,8 @@ def build_site(runs: list[Run]) -> None:
     """Build the site afresh, a warning being an error, and put it in place only when it is whole."""
     wanted, stamp, began = lay_out_source(runs), BUILD / "site.json", time.monotonic()
     if stamp.exists() and SITE.is_dir() and json.loads(stamp.read_text()) == wanted:
-        return say("site: unchanged")
+        say("site: unchanged")
+        return
     say(f"site: building {len(pages())} pages")
     fresh = BUILD / "html.partial"
     shutil.rmtree(fresh, ignore_errors=True)
