@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import os
 import signal
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import textwrap
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -97,7 +97,7 @@ except Interrupted as stopped:
 
 
 def start(out):
-    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(SCRIPT), str(out), os.path.dirname(__file__)],
+    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(SCRIPT), str(out), str(Path(__file__).parent)],
                             stdout=subprocess.PIPE, text=True)
 
 
