@@ -153,7 +153,7 @@ def test_ctrl_c_of_a_process_is_one_line(tmp_path):
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
 def test_a_stream_that_lacks_a_sign_gets_the_answer_all_the_same(monkeypatch, tmp_path, encoding):
     record = results.parse((next(results.book_results().glob("rezende-table3*bound*.json"))).read_text(), "a record")
-    odd = replace(record, row="name \udcff of \u4e00")
+    odd = replace(record, row="name \udcff of \u4e00 caf\u00e9")
     monkeypatch.setattr(results, "collect", lambda *_: [("book", record), ("own", odd)])
     for arguments in (["results"], ["results", "--json"]):
         stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict")
@@ -254,7 +254,7 @@ def test_draw_writes_a_picture_or_a_moving_one(said, tiny_model, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.gif"])
-def test_draw_replaces_its_own_picture_and_nobody_elses(said, tiny_model, tmp_path, name):
+def test_draw_replaces_its_own_picture_and_nobody_elses(said, tiny_model, tmp_path, monkeypatch, name):
     from PIL import Image
 
     file = tmp_path / name
@@ -263,6 +263,7 @@ def test_draw_replaces_its_own_picture_and_nobody_elses(said, tiny_model, tmp_pa
     with Image.open(file) as picture:
         picture.copy().save(file)  # as an editor would
     before = file.read_bytes()
+    monkeypatch.setattr(weights, "load", lambda name: pytest.fail("it drew before it looked"))
     code, out, err = said("draw", "letters-t12", "-n", 2, "-o", file)
     assert code == 2 and not out and f"{name}, which is there and which `oneshot draw` did not write" in err
     assert file.read_bytes() == before and err.count("\n") == 1

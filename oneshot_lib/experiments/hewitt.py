@@ -44,7 +44,8 @@ class SetSettings(Settings):
     of c is a mean over `kl_supports` supports.
     """
 
-    ranges = {"sample_dropout": Range(0, 1), "kl_annealing": FROM_ZERO, "ways": Range(2, 20)}
+    ranges = {"sample_dropout": Range(0, 1), "kl_annealing": FROM_ZERO, "ways": Range(2, 20),
+              "batch_groups": Range(2)}  # batch norm takes two
 
     batch_groups: int = 20
     elements: int = 5
