@@ -20,13 +20,11 @@ class Range(NamedTuple):
     open: bool = False
 
     def __contains__(self, value) -> bool:
-        if not math.isfinite(value):
-            return False
         return self.least < value < self.most if self.open else self.least <= value <= self.most
 
     def told(self, value) -> str:
         """What is expected, in words, where `value` came."""
-        unlimited = self.most in (10**9, math.inf) and not (math.isfinite(value) and value > self.most)
+        unlimited = self.most in (10**9, math.inf) and not value > self.most
         if self.open:
             return f"a number above {self.least:g}" + ("" if unlimited else f" and below {self.most:g}")
         return f"at least {self.least:g}" if unlimited else f"{self.least:g} to {self.most:,}"

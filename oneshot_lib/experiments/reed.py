@@ -39,7 +39,8 @@ class FewShotSettings(Settings):
     `columns` drawings tell how the attention moves.
     """
 
-    ranges = {"shares": Range(0, 1), "layers": TWO_OR_MORE}  # attention reads between two
+    # attention reads between two layers, batch norm takes two sets
+    ranges = {"shares": Range(0, 1), "layers": TWO_OR_MORE, "batch_groups": TWO_OR_MORE}
 
     channels: int = 64
     layers: int = 12
