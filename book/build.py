@@ -102,10 +102,8 @@ class Run:
             kernel = []
         self.process.kill()
         for child in kernel:
-            try:
+            with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()
-            except psutil.NoSuchProcess:
-                pass
         self.process.wait()
 
     def finish(self) -> str | None:

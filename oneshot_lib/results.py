@@ -373,7 +373,7 @@ def render_readme(records: list[Record], readme: str) -> str:
     if readme.count(BEGIN) != 1 or readme.count(END) != 1:
         raise ValueError(f"README.md: expected one {BEGIN} and one {END} for the results table to stand between")
     chosen = [("book", r) for r in records if r.preset != "quick" and (
-        r.metric.startswith("test") or (r.paper, r.item) == ("boutin", "critics") and r.paper_value is not None)]
+        r.metric.startswith("test") or ((r.paper, r.item) == ("boutin", "critics") and r.paper_value is not None))]
     body = to_markdown(table(chosen), "results/") or "No records yet."
     return f"{readme.split(BEGIN)[0]}{BEGIN}\n{body}\n{END}{readme.split(END)[1]}"
 

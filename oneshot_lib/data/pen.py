@@ -109,7 +109,6 @@ def _two(p: list[np.ndarray]) -> np.ndarray:
 
 def centreline(skeleton: np.ndarray, reach: int = 2) -> np.ndarray:
     """The skeleton's points (P, 2), x y, each at the mean of the skeleton within `reach`: no staircase."""
-    height, width = skeleton.shape
     y, x = np.nonzero(skeleton)
     padded = np.pad(skeleton, reach).astype(int)
     total, sum_x, sum_y = np.zeros(len(y), int), np.zeros(len(y), int), np.zeros(len(y), int)

@@ -26,7 +26,7 @@ GONE = 137  # what a process killed with -9 exits with
 def main() -> int:
     """Execute the notebook that the JSON in the first argument describes; print the outcome as JSON."""
     task = json.loads(sys.argv[1])
-    words = open(0, "rb", buffering=0, closefd=False)  # unbuffered: a buffer's lock would be held at exit
+    words = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115  unbuffered: a buffer's lock would be held at exit
     threading.Thread(target=obey, args=(words,), daemon=True).start()
     from papermill import PapermillExecutionError
 

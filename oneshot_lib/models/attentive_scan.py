@@ -151,7 +151,7 @@ class _AttentiveScan(torch.autograd.Function):
     def backward(ctx, grad_h, grad_mean, grad_log_sigma, _):
         x, noise, weight, weight_z, weight_r, weight_s = ctx.saved_tensors
         window, factor, c, pre, tanh_c, z, sprite, seen, rows, sigma = ctx.kept
-        steps, batch, latent = noise.shape
+        batch = noise.shape[1]
         hidden, patch, dtype = c.shape[2], len(window.centres), weight.dtype
         sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
         tanh_backward = torch.ops.aten.tanh_backward.grad_input

@@ -114,7 +114,7 @@ def interrupted(writer, path):
 
 def test_an_interrupted_write_leaves_nothing(tmp_path):
     assert interrupted(files.whole_file, tmp_path / "x") == []
-    assert interrupted(lambda path: open(path, "wb"), tmp_path / "y") == ["y"]  # the fault: written in place
+    assert interrupted(lambda path: path.open("wb"), tmp_path / "y") == ["y"]  # the fault: written in place
 
 
 WRITER = """

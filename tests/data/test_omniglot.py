@@ -96,6 +96,12 @@ def from_a_mac(folder, data):
     (drawing.parent / f"._{drawing.name}").write_bytes(b"x")
 
 
+def beside_digits(folder, data):
+    packed_again(folder, data / "omniglot")
+    (data / "MNIST" / "raw").mkdir(parents=True)
+    (data / "MNIST" / "raw" / "train-images-idx3-ubyte").touch()
+
+
 MAC = ("__MACOSX/{0}/A_b/character01/0000_01.png", "__MACOSX/{0}/._A_b", "{0}/.DS_Store", "{0}/A_b/.DS_Store")
 # how it lies: (what makes it from the folder of zips and the data folder, what ONESHOT_DATA points at)
 LAYOUTS = {
@@ -115,8 +121,7 @@ LAYOUTS = {
     "too deep, extracted": (lambda z, d: extract(z, d / "Omniglot"), "Omniglot"),
     "too deep by two": (lambda z, d: packed_again(z, d / "omniglot" / "python"), "omniglot/python"),
     "a part of it": (lambda z, d: extract(z, d / "omniglot"), "omniglot/images_evaluation"),
-    "the other data set": (lambda z, d: (packed_again(z, d / "omniglot"), (d / "MNIST/raw").mkdir(parents=True),
-                                         (d / "MNIST/raw/x").touch()), "MNIST/raw"),  # fmt: skip
+    "the other data set": (beside_digits, "MNIST/raw"),
     "too high": (lambda z, d: packed_again(z, d / "sets" / "omniglot"), "."),
     "too high, torchvision": (lambda z, d: extract(z, d / "torch" / "omniglot-py"), "."),
     "a prefix in the zip": (lambda z, d: packed_again(z, d / "omniglot", prefix="python/"), "."),

@@ -68,7 +68,7 @@ def test_a_state_that_sees_the_canvas_would_be_caught():
             h.append(state[0])
         return torch.stack(h, 1), canvas
 
-    h, canvas = peeking(z)
+    _, canvas = peeking(z)
     assert (model.canvas(model.prior_states(z).h) - canvas).abs().max() > 1e-6
 
 
