@@ -9,7 +9,7 @@ import pytest
 from oneshot_lib import experiments
 from oneshot_lib.experiments import EXPERIMENTS
 
-NOT_BELOW_ZERO = {"warmup", "kl_annealing", "sample_dropout", "probes", "annealing_epochs", "annealed_runs", "shares"}
+NOT_BELOW_ZERO = {"warmup", "kl_annealing", "sample_dropout", "annealing_epochs", "annealed_runs", "shares"}
 
 
 def numeric_settings():

@@ -98,8 +98,6 @@ class ObjectiveSettings(SetSettings):
     are looked at.
     """
 
-    ranges = {"probes": FROM_ZERO}
-
     pixelcnn_steps: int = 192_000
     deconvolutional_steps: int = 192_000
     runs: int = 5
