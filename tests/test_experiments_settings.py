@@ -9,7 +9,7 @@ import pytest
 from oneshot_lib import experiments
 from oneshot_lib.experiments import EXPERIMENTS
 
-NOT_BELOW_ZERO = {"warmup", "kl_annealing", "sample_dropout", "annealing_epochs", "annealed_runs", "shares"}
+NOT_BELOW_ZERO = {"warmup", "kl_annealing", "sample_dropout", "probes", "annealing_epochs", "annealed_runs", "shares"}
 
 
 def numeric_settings():
@@ -75,9 +75,16 @@ def test_settings_that_ask_for_more_than_the_data_have_are_refused(name, monkeyp
     chosen = experiments.experiment(name)
     images = SimpleNamespace(class_index=np.array([0, 0, 1, 1]), split=lambda name: SimpleNamespace(train=np.arange(4)))
     monkeypatch.setattr("oneshot_lib.data.exemplars", lambda images: np.array([0, 2]))
-    chosen.settings("quick", {"ways": 2}).check_data(images, chosen.split)
+    chosen.settings("quick", {"ways": 2}).check_run(images, chosen.split)
     with pytest.raises(ValueError, match="ways is 3; expected 2 to 2"):
-        chosen.settings("quick", {"ways": 3}).check_data(images, chosen.split)
+        chosen.settings("quick", {"ways": 3}).check_run(images, chosen.split)
+
+
+def test_the_failure_curves_take_a_probe():
+    chosen = experiments.experiment("hewitt-table1")
+    chosen.settings("quick").check_run(None, chosen.split)
+    with pytest.raises(ValueError, match="probes is 0; expected at least 1"):
+        chosen.settings("quick", {"probes": "0"}).check_run(None, chosen.split)
 
 
 def test_a_small_share_of_few_steps_is_one_step():

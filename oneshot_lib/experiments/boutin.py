@@ -38,7 +38,7 @@ class CriticSettings(Settings):
     queries: int = 5
     channels: int = 64
 
-    def check_data(self, images, split: str) -> None:
+    def check_run(self, images, split: str) -> None:
         most = len(set(images.class_index[images.split(split).train].tolist()))
         if self.ways > most:
             raise ValueError(f"ways is {self.ways}; expected 2 to {most}, the number of characters to train on")
@@ -127,7 +127,7 @@ class PlaneSettings(Settings):
     ways: int = 20
     exemplars: int = 1
 
-    def check_data(self, images, split: str) -> None:
+    def check_run(self, images, split: str) -> None:
         from oneshot_lib import data
 
         most = len(data.exemplars(images))

@@ -88,8 +88,9 @@ class Settings:
         """The range of a setting, or None where the class does not say one of its own."""
         return next((vars(c)["ranges"][name] for c in cls.__mro__ if name in vars(c).get("ranges", {})), None)
 
-    def check_data(self, images, split: str) -> None:
-        """Raises ValueError where the settings ask for more than the data have."""
+    def check_run(self, images, split: str) -> None:
+        """Raises ValueError where a run would fail later: the settings ask for more than the data have, or do without
+        what the notebook shows."""
 
     def steps(self, row: Row) -> int:
         """How many updates a row is trained for."""

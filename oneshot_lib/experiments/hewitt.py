@@ -98,11 +98,17 @@ class ObjectiveSettings(SetSettings):
     are looked at.
     """
 
+    ranges = {"probes": FROM_ZERO}
+
     pixelcnn_steps: int = 192_000
     deconvolutional_steps: int = 192_000
     runs: int = 5
     probes: int = 20
     probe_episodes: int = 10
+
+    def check_run(self, images, split: str) -> None:
+        if not self.probes:
+            raise ValueError("probes is 0; expected at least 1, which the failure curves are drawn from")
 
 
 @dataclass(frozen=True)

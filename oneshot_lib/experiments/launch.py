@@ -65,7 +65,7 @@ def launch(
     if minutes is not None and not 0 < minutes < math.inf:
         raise ValueError(f"minutes is {minutes:g}; expected a number above 0")
     images = chosen.images(preset, settings)
-    settings.check_data(images, chosen.split)
+    settings.check_run(images, chosen.split)
     for reduction in {chosen.reduction(row) for row in chosen.chosen(settings)} if chosen.pictures else ():
         images.grey(reduction)
     if device != "cpu":
