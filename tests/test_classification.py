@@ -159,6 +159,22 @@ def test_too_narrow_a_screening_is_found_out():
     assert log_scores(Wide(), support, query, **settings, keep=40.0).choice == 1
 
 
+@pytest.mark.parametrize(("outer", "expected"), [(5, [True, True, False, False]), (4, [True, True, True, False])])
+def test_after_a_fifth_of_the_samples_half_of_the_reach_is_left(outer, expected):
+    """Classes 0, 4, 6 and 11 nats below the best, without any noise, and a reach of 10."""
+    class Distances(nn.Module):
+        def class_posterior(self, support):
+            return DiagonalGaussian(support.mean(1), torch.full_like(support.mean(1), -40.0))
+
+        def element_log_weights(self, x, c, k, generator):
+            return -c.T
+
+    support, query = torch.tensor([0.0, 4, 6, 11]).view(4, 1, 1).double(), torch.zeros(2, 1).double()
+    found = log_scores(Distances(), support, query, outer=outer, inner=1, keep=10, generator=seeded(0))
+    assert found.sampled.tolist() == [expected] * 2
+    torch.testing.assert_close(found.log_scores, -support.flatten().expand(2, 4))
+
+
 def test_screening_and_sampling_run_in_the_products_that_are_asked_for():
     """bfloat16 for the one and float32 for the other, or both as the model's products are."""
     class Watched(Shifted):

@@ -75,6 +75,9 @@ class Linear(Homoencoder):
         mean = c @ A.T + z * B
         return DiagonalGaussian(mean, torch.full_like(mean, math.log(S))).log_prob(x.flatten(1))
 
+    def sample_element(self, c, z, generator=None):
+        return (c @ A.T + z * B).view(-1, 1, 2, 2)
+
     def bound(self, x, support):
         """What the terms of one x (4,) are on average, under q of one support: log-likelihood, KL of z, KL of c."""
         q = self.class_posterior(support[None])
@@ -184,12 +187,18 @@ def test_the_joint_bound_of_table_3_is_that_of_whole_classes(k, monkeypatch):
 
 
 def test_the_joint_bound_is_a_mean_over_classes_with_its_error(monkeypatch):
-    run = SimpleNamespace(device="cpu", seed=0)
-    monkeypatch.setattr(sets, "whole_classes", lambda *_: iter(X))
-    found = sets.joint_bound(run, None, Linear(exact=3))  # which leaves z and c to be drawn, and no noise in their sum
-    both = torch.stack([-evidence(elements) / 3 for elements in X])
-    spread = both.std().item() / 2**0.5
-    assert found.n == 2 and found.error > 0.5 * spread and abs(found.value - both.mean()) < 3 * spread
+    """Of a model that draws nothing and gives each element its number; each class is its own D, with its own |X|."""
+    class Known(torch.nn.Module):
+        def log_prob(self, x, support, set_size, generator):
+            assert torch.equal(x, support[0]) and len(support) == 1 and set_size.tolist() == [len(x)]
+            return SimpleNamespace(bound=-x.flatten(1).square().sum(1))
+
+    classes = [X[0], X[1], X[1, :1]]
+    monkeypatch.setattr(sets, "whole_classes", lambda *_: iter(classes))
+    found = sets.joint_bound(SimpleNamespace(device="cpu", seed=0), None, Known())
+    each = torch.stack([elements.square().sum() / len(elements) for elements in classes])
+    assert (found.value, found.n) == (pytest.approx(each.mean().item()), 3)
+    assert found.error == pytest.approx(each.std().item() / 3**0.5)
 
 
 @pytest.mark.parametrize(("outer", "inner", "batch"), [(1, 1, 64), (4, 1, 64), (5, 3, 6), (3, 2, 1), (7, 2, 8)])
@@ -203,7 +212,7 @@ def test_the_joint_likelihood_is_exact_where_the_posteriors_are(outer, inner, ba
 def test_the_joint_likelihood_never_passes_the_evidence_and_grows_with_both_numbers():
     model, exact = Linear(), evidence(X[0]).item() / 3
     means, errors = [], []
-    for outer, inner, n in ((1, 1, 600), (1, 20, 300), (40, 20, 100)):
+    for outer, inner, n in ((1, 1, 400), (1, 20, 200), (40, 20, 60)):
         generator = rng(1)
         found = torch.tensor([joint_likelihood(model, X[0], outer, inner, generator=generator, batch=200)
                               for _ in range(n)]).double()
@@ -211,6 +220,19 @@ def test_the_joint_likelihood_never_passes_the_evidence_and_grows_with_both_numb
     assert means[1] - means[0] > 2 * math.hypot(*errors[:2]) and means[2] - means[1] > 2 * math.hypot(*errors[1:])
     assert all(mean < exact + 4.5 * error for mean, error in zip(means, errors, strict=True))
     assert means[2] == pytest.approx(exact, abs=4.5 * errors[2] + 0.005)
+
+
+def test_new_drawings_are_of_their_own_class_each_from_a_draw_of_c():
+    model, n = Linear(), 3000
+    made = sets.same_class(model, X[:, :2], n, rng(6))
+    assert made.shape == (2, n, 1, 2, 2)
+    q = model.class_posterior(X[:, :2])
+    for k in range(2):
+        found, covariance = made[k].flatten(1), M @ torch.diag((2 * q.log_sigma[k]).exp()) @ M.T
+        variance = (covariance + TAU**2 * torch.outer(B, B)).diagonal()
+        assert ((found.mean(0) - M @ q.mean[k]).abs() < 4.5 * (variance / n).sqrt()).all()
+        torch.testing.assert_close(found.var(0), variance, rtol=0.15, atol=0)
+    assert (M @ (q.mean[0] - q.mean[1])).abs().max() > 0.5  # which another class's c would be off by
 
 
 # --- classification -----------------------------------------------------------------------------------------------
@@ -251,7 +273,7 @@ def test_element_weights_are_those_of_the_integral_over_z():
     exact = torch.stack([log_normal(a.flatten(), M @ b, WITHIN) for a, b in zip(x, c, strict=True)])
     weights = Linear(exact=3).element_log_weights(x, c, 4, rng())
     torch.testing.assert_close(weights, exact.expand(4, 6), rtol=1e-9, atol=1e-9)
-    weights = Linear().element_log_weights(x, c, 20_000, rng())
+    weights = Linear().element_log_weights(x.repeat(400, 1, 1, 1), c.repeat(400, 1), 50, rng()).view(20_000, 6)
     ratio = (weights - exact).exp()  # of mean one
     assert ((ratio.mean(0) - 1).abs() < 4.5 * ratio.std(0) / 20_000**0.5).all()
     assert (importance_weighted_bound(weights) > weights.mean(0)).all()

@@ -78,6 +78,15 @@ def test_the_averages_over_every_support_are_those_of_enumeration(objective, sup
         assert gap[i].item() == pytest.approx(gap_by_hand, abs=1e-6)
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_the_mean_of_a_support_wanders_as_the_means_of_all_supports_do(n):
+    moments = SetMoments.of(X[:, :n])
+    for size in range(1, n + 1):
+        means = torch.stack([X[:, list(d)].mean(1) for d in itertools.combinations(range(n), size)])
+        torch.testing.assert_close(moments.wander(size), means.var(0, correction=0))
+        torch.testing.assert_close(moments.support(size).square, means.square().mean(0))
+
+
 def test_supports_drawn_with_replacement_would_be_caught():
     x, right = X[:1], MODEL.gap(X[:1], 2).item()
     exact = MODEL.posterior(x)
