@@ -134,7 +134,7 @@ def parse(text: str, name: str) -> Record:
     for f in fields(Record):
         kinds = get_args(f.type) if isinstance(f.type, UnionType) else (f.type,)
         value = values[f.name]
-        if not (type(value) in kinds or type(value) is int and float in kinds):
+        if not (type(value) in kinds or (type(value) is int and float in kinds)):
             wanted = " or ".join("null" if kind is NoneType else kind.__name__ for kind in kinds)
             raise ValueError(f"{name}: expected a record; {f.name} is {value!r}, not {wanted}")
     try:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -44,7 +45,7 @@ def test_the_kernel_is_this_interpreter_whatever_is_installed_beside_it(executed
     assert (tmp_path / "made").read_text() == f"{sys.executable} 3" and not (tmp_path / "mark").exists()
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here, which stands for a full disk")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here, which stands for a full disk")
 def test_a_disk_that_fills_up_is_said(executed, tmp_path):
     (tmp_path / "notebook.ipynb").symlink_to("/dev/full")
     code, said = executed("pass")

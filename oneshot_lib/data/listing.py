@@ -129,4 +129,4 @@ def looks_like_a_picture(path: Path) -> bool:
     except OSError:
         return False
     drawn = start.lstrip().startswith((b"<svg", b"<?xml")) and b"<svg" in start
-    return drawn or start.startswith(_STARTS) or start[4:8] == b"ftyp" and start[8:12] in _BRANDS
+    return drawn or start.startswith(_STARTS) or (start[4:8] == b"ftyp" and start[8:12] in _BRANDS)

@@ -100,7 +100,7 @@ def check_folder(folder: Path, command: str, inputs: Sequence[Path] = (), out: P
                              "give another --each")
     if out is not None and _within(out, folder):
         raise ValueError(f"out is {shorten(out)}; expected a place outside of {name}, which is made anew")
-    if folder.is_symlink() or folder.exists() and not folder.is_dir():
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise ValueError(f"{name}: expected a folder or no such name, found a "
                          f"{'link' if folder.is_symlink() else 'file'}; give another --each")
     for file in foreign(folder):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 import nbformat
 import pairs
@@ -48,7 +49,7 @@ def lab(tmp_path):
     own = ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
     environment = os.environ | {name: str(tmp_path / name.lower()) for name in own}
     environment |= {"OMP_NUM_THREADS": "1"}  # browser, server and kernel share the cores
-    environment |= {"JUPYTER_PATH": os.path.join(sys.prefix, "share/jupyter")}  # no other environment's python3
+    environment |= {"JUPYTER_PATH": str(Path(sys.prefix) / "share/jupyter")}  # no other environment's python3
     address, log = f"http://127.0.0.1:{port}", tmp_path / "lab.log"
     with log.open("w") as out:
         server = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT, cwd=folder)
