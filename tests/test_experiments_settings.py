@@ -87,6 +87,14 @@ def test_the_failure_curves_take_a_probe():
         chosen.settings("quick", {"probes": "0"}).check_run(None, chosen.split)
 
 
+@pytest.mark.parametrize("name", ["reed-omniglot", "reed-inversion", "reed-classification"])
+def test_batch_norm_takes_two_sets(name):
+    chosen = experiments.experiment(name)
+    chosen.settings("quick").check_run(None, chosen.split)
+    with pytest.raises(ValueError, match="batch_groups is 1; expected at least 2"):
+        chosen.settings("quick", {"batch_groups": 1, "meta_elements": 1}).check_run(None, chosen.split)
+
+
 def test_a_small_share_of_few_steps_is_one_step():
     settings = experiments.experiment("rezende-table3").settings("laptop", {"training_steps": 1})
     assert [settings.steps(row) for row in experiments.experiment("rezende-table3").chosen(settings)] == [1, 1]

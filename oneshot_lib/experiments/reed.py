@@ -39,8 +39,7 @@ class FewShotSettings(Settings):
     `columns` drawings tell how the attention moves.
     """
 
-    # attention reads between two layers, batch norm takes two sets
-    ranges = {"shares": Range(0, 1), "layers": TWO_OR_MORE, "batch_groups": TWO_OR_MORE}
+    ranges = {"shares": Range(0, 1), "layers": TWO_OR_MORE}  # attention reads between two
 
     channels: int = 64
     layers: int = 12
@@ -75,6 +74,10 @@ class FewShotSettings(Settings):
         if not self.mirror and max(self.shots) + served > DRAWINGS:
             raise ValueError(f"shots is {self.shots}; expected numbers of at most {DRAWINGS - served}, which leave "
                              f"{served} of a character's {DRAWINGS} drawings as targets")
+
+    def check_run(self, images, split: str) -> None:
+        if self.batch_groups < 2:
+            raise ValueError(f"batch_groups is {self.batch_groups}; expected at least 2, batch norm takes two sets")
 
     def steps(self, row: FewShotRow) -> int:
         return getattr(self, row.steps_from)
