@@ -279,7 +279,11 @@ def test_pairs_at_once_equal_pair_by_pair(layers, batch):
     pixelcnn = GatedPixelCNN(PixelCNNConfig(channels=4, layers=layers, condition_channels=3)).double()
     x, y = pictures(4), torch.randn(5, 3, 7, 7, dtype=torch.float64)
     plain = pixelcnn.log_prob(x.repeat_interleave(5, 0), y.repeat(4, 1, 1, 1)).view(4, 5)
+    at_once = []
+    hook = pixelcnn.output.register_forward_hook(lambda layer, given, _: at_once.append(len(given[0])))
     assert torch.allclose(pair_log_likelihood(pixelcnn, x, y, batch=batch), plain, rtol=1e-10)
+    hook.remove()
+    assert max(at_once) <= batch and sum(at_once) == 20  # a batch is what memory has room for
     turned = pixelcnn.log_prob(x.repeat(5, 1, 1, 1), y.repeat_interleave(4, 0)).view(4, 5)  # the fault: transposed
     assert not torch.allclose(turned, plain, rtol=1e-3)
 

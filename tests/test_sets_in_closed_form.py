@@ -204,9 +204,13 @@ def test_the_joint_bound_is_a_mean_over_classes_with_its_error(monkeypatch):
 @pytest.mark.parametrize(("outer", "inner", "batch"), [(1, 1, 64), (4, 1, 64), (5, 3, 6), (3, 2, 1), (7, 2, 8)])
 def test_the_joint_likelihood_is_exact_where_the_posteriors_are(outer, inner, batch):
     """Every weight is log p(X), whatever is drawn: any element under another draw of c would be seen."""
+    model, at_once = Linear(exact=3), []
+    weights = model.element_log_weights
+    model.element_log_weights = lambda x, *more: at_once.append(len(x)) or weights(x, *more)
     for elements in X:
-        found = joint_likelihood(Linear(exact=3), elements, outer, inner, generator=rng(), batch=batch)
+        found = joint_likelihood(model, elements, outer, inner, generator=rng(), batch=batch)
         assert found == pytest.approx(evidence(elements).item() / 3, abs=1e-9)
+    assert max(at_once) <= max(3, batch) and sum(at_once) == 2 * 3 * outer  # a batch is what memory has room for
 
 
 def test_the_joint_likelihood_never_passes_the_evidence_and_grows_with_both_numbers():
