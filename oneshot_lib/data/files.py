@@ -56,7 +56,10 @@ def data_directory() -> Path | None:
     value = os.environ.get("ONESHOT_DATA", "")
     if not value:
         return None
-    folder = Path(value).expanduser()
+    try:
+        folder = Path(value).expanduser()
+    except RuntimeError as error:  # no HOME, and no entry in passwd
+        raise DataError(f"ONESHOT_DATA={value}: expected a folder, and there is no home for ~") from error
     if not folder.is_dir():
         raise DataError(
             f"ONESHOT_DATA={shorten(folder, variable=False)}: expected a folder of data sets, found none"

@@ -22,10 +22,10 @@ def nobody(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pwd, "getpwuid", unknown)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    for function in (files._temporary_home, files._say_once):
+    for function in (files._temporary_home, files.say_once):
         function.cache_clear()
     yield tmp_path / f"oneshot-{os.getuid()}"
-    for function in (files._temporary_home, files._say_once):
+    for function in (files._temporary_home, files.say_once):
         function.cache_clear()
 
 
@@ -71,3 +71,9 @@ def test_the_folder_that_was_chosen_is_taken_as_it_is(nobody, monkeypatch, capsy
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "chosen"))
     assert files.cache_directory() == tmp_path / "chosen/oneshot" and not capsys.readouterr().err
 
+
+
+def test_a_data_folder_below_a_home_that_is_not_there_is_named(nobody, monkeypatch):
+    monkeypatch.setenv("ONESHOT_DATA", "~/drawings")
+    with pytest.raises(files.DataError, match=r"ONESHOT_DATA=~/drawings: expected a folder, and there is no home for ~"):
+        files.data_directory()
