@@ -11,6 +11,7 @@ from collections.abc import Callable
 import torch
 
 from .models.attention_pixelcnn import AttentionPixelCNN
+from .models.cached_sampling import pixel_order, vertical_leads
 from .models.few_shot import ConditionalPixelCNN, FewShotPixelCNN
 from .models.pixelcnn import GatedPixelCNN, PixelCNNConfig
 
@@ -24,11 +25,18 @@ def sampling_benchmarks(seconds: float = 20.0) -> list[dict]:
     26x26, each with one drawing for its support, from each model of `FEW_SHOT`.
 
     `reference` is one forward pass of as many images, float32, channels last; `ratio` is over it, `target` the most it
-    may be.
+    may be. A pass multiplies in convolutions, drawing in matrix products of another library, which may be slower on the
+    same processor: `products` is what those alone take, in passes, and `note` says so.
     """
+    from .benchmarks import alternate
+
     model, share = GatedPixelCNN(PixelCNNConfig()).to(memory_format=torch.channels_last), len(IMAGES) + len(FEW_SHOT)
-    rows = [_row(f"{n} images of 28x28", target, _draws(model, n), _pass(model, n), seconds / share)
-            for n, target in IMAGES.items()]
+    rows = []
+    for n, target in IMAGES.items():
+        row = _row(f"{n} images of 28x28", target, _draws(model, n), _pass(model, n), 0.8 * seconds / share)
+        products, passes = alternate(_products(model, n), _pass(model, n), 0.2 * seconds / share)
+        note = f"the multiplications alone take {products / passes:.2f} passes here; the target is for 1 pass"
+        rows.append(row | {"products": products / passes, "note": note})
     for name, (kind, target) in FEW_SHOT.items():
         draws, forward = _few_shot(kind().eval(), 16)
         rows.append(_row(f"{name} model, 16 images of 26x26", target, draws, forward, seconds / share))
@@ -59,6 +67,21 @@ def _few_shot(model: FewShotPixelCNN, n: int) -> tuple[Callable[[], None], Calla
 def _draws(model: GatedPixelCNN, n: int) -> Callable[[], None]:
     generator = torch.Generator().manual_seed(0)
     return lambda: model.sample(SIZE, n, generator=generator)
+
+
+def _products(model: GatedPixelCNN, n: int) -> Callable[[], None]:
+    """All the matrix products of n draws, each layer's as many pixels at a time as a diagonal has on average."""
+    steps = len(pixel_order(SIZE, vertical_leads(list(model.layers))).steps)
+    rows = -(-n * SIZE[0] * SIZE[1] // steps)
+    matrices = [p.detach().flatten(1).T.contiguous() for p in model.parameters() if p.dim() == 4]
+    pairs = [(torch.randn(rows, len(matrix)), matrix) for matrix in matrices]
+
+    def products() -> None:
+        for _ in range(steps):
+            for a, b in pairs:
+                torch.mm(a, b)
+
+    return products
 
 
 def _pass(model: GatedPixelCNN, n: int) -> Callable[[], None]:

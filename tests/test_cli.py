@@ -232,7 +232,9 @@ def test_bench_calls_what_it_finds(said, monkeypatch):
     monkeypatch.setattr("oneshot_lib.benchmarks", module, raising=False)
     assert json.loads(said("bench", "sequential", "--json")[1]) == [row]
     assert len(json.loads(said("bench", "--json")[1])) == 2
-    assert "yes" in said("bench", "sequential")[1]
+    assert "yes" in said("bench", "sequential")[1] and "matrix units" not in said("bench", "sequential")[1]
+    row["note"] = "not on matrix units"
+    assert said("bench", "sequential")[1].splitlines()[-1] == f"{row['name']}: not on matrix units"
     code, _, err = said("bench", "sequentail")
     assert code == 2 and "'sequential'" in err
 

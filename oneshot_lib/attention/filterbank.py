@@ -41,8 +41,11 @@ def filterbanks(centre: Tensor, scale: Tensor, variance: Tensor, size: tuple[int
     """Both axes: `centre` (..., 2) as (x, y), `scale` (...) and `variance` (...) -> F_Y (..., h, H), F_X (..., w, W).
 
     One half-width and one variance serve both axes, as in DRAW; with a square patch of a square image so does one
-    stride.
+    stride, and both axes are computed at once.
     """
+    if size[0] == size[1] and image_size[0] == image_size[1]:
+        x, y = filterbank(centre, scale[..., None], variance[..., None], size[0], image_size[0]).unbind(-3)
+        return y, x
     y = filterbank(centre[..., 1], scale, variance, size[0], image_size[0])
     x = filterbank(centre[..., 0], scale, variance, size[1], image_size[1])
     return y, x

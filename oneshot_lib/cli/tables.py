@@ -148,4 +148,5 @@ def benchmarks_text(found: list[dict]) -> str:
         ]
         for b in found
     ]
-    return columns(rows, ["benchmark", "value", "reference", "ratio", "target", "reached"])
+    table = columns(rows, ["benchmark", "value", "reference", "ratio", "target", "reached"])
+    return "\n".join([table, *(f"{b['name']}: {b['note']}" for b in found if b.get("note"))])

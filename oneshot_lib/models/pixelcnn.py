@@ -120,9 +120,37 @@ class PixelCNN(nn.Module):
 
 
 def gate(features: Tensor) -> Tensor:
-    """tanh(f) sigmoid(g), the halves of the channels (..., 2C, H, W) -> (..., C, H, W) (van den Oord 2016, eq. 2)."""
-    f, g = features.chunk(2, 1)
-    return ((2 * f).sigmoid() * 2 - 1) * g.sigmoid()  # tanh by way of a sigmoid, which is faster
+    """tanh(f) sigmoid(g), the halves of the channels (B, 2C, ...) -> (B, C, ...) (van den Oord 2016, eq. 2)."""
+    return _Gate.apply(features)
+
+
+class _Gate(torch.autograd.Function):
+    """The gate with its gradient written out: both halves of it go into one tensor that is there, laid out as what
+    comes in. Left to autograd they are made apart and put side by side, and a gradient of the homoencoder's decoder in
+    float32 takes 1.3 times as long. A second derivative there is as well, of what came in."""
+
+    @staticmethod
+    def forward(ctx, features: Tensor) -> Tensor:
+        f, g = features.chunk(2, 1)
+        f, g = (2 * f).sigmoid_().mul_(2).sub_(1), g.sigmoid()  # tanh by way of a sigmoid, which is faster
+        ctx.save_for_backward(features, f, g)
+        return f * g
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        features, f, g = ctx.saved_tensors
+        by_f, by_g = torch.ops.aten.tanh_backward, torch.ops.aten.sigmoid_backward
+        if torch.is_grad_enabled():
+            f, g = features.chunk(2, 1)
+            f, g = f.tanh(), g.sigmoid()
+            return torch.cat([by_f(grad * g, f), by_g(grad * f, g)], 1)
+        last = grad.dim() == 4 and grad.is_contiguous(memory_format=torch.channels_last)
+        both = torch.empty((len(grad), 2 * grad.shape[1], *grad.shape[2:]), dtype=grad.dtype, device=grad.device,
+                           memory_format=torch.channels_last if last else torch.contiguous_format)
+        into_f, into_g = both.chunk(2, 1)
+        by_f.grad_input(grad * g, f, grad_input=into_f)
+        by_g.grad_input(grad * f, g, grad_input=into_g)
+        return both
 
 
 class GatedLayer(nn.Module):

@@ -338,3 +338,16 @@ def test_the_network_is_the_supplements():
     assert [layer.reach for layer in model.layers] == [1, 1]
     assert all(layer.out.weight.shape == (64, 64, 1, 1) for layer in model.layers)
     assert model.output.weight.shape == (2, 64, 1, 1)
+
+
+# --- the gate's gradient ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (2, 4, 3, 2)], ids=str)
+@pytest.mark.parametrize("last", [False, True], ids=["", "channels last"])
+def test_the_gates_gradient_and_the_gradients_own_are_right(shape, last):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = (x.contiguous(memory_format=torch.channels_last) if last and len(shape) == 4 else x).requires_grad_()
+    f, g = x.chunk(2, 1)
+    torch.testing.assert_close(gate(x), f.tanh() * g.sigmoid())
+    assert torch.autograd.gradcheck(gate, x) and torch.autograd.gradgradcheck(gate, x)
