@@ -144,6 +144,7 @@ def test_ctrl_c_of_a_process_is_one_line(tmp_path):
 
     Image.linear_gradient("L").save(tmp_path / "a.png")
     code = ("import os, signal, sys\nfrom oneshot_lib.cli import main, vary\n"
+            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background job ignores it
             "vary.vary_files = lambda *a: os.kill(os.getpid(), signal.SIGINT)\n"
             "sys.exit(main(['vary', 'a.png', '-o', 'b.png']))")  # fmt: skip
     p = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -64,10 +64,10 @@ def said(capsys):
     return run
 
 
-def letter(path, row=20, column=30):
+def letter(path, row=20, column=30, across=40):
     """A page of Omniglot's size with a bar down and a bar across."""
     page = np.full((105, 105), 255, np.uint8)
-    page[row : row + 60, column : column + 4] = page[row + 56 : row + 60, column : column + 40] = 0
+    page[row : row + 60, column : column + 4] = page[row + 56 : row + 60, column : column + across] = 0
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(page).save(path)
     return path
@@ -188,8 +188,8 @@ def test_a_meta_model_makes_one_inner_step_a_character(monkeypatch):
 @pytest.fixture
 def letters(tmp_path):
     """Three classes, one of them with two drawings; its folder."""
-    letter(tmp_path / "letters" / "a.png"), letter(tmp_path / "letters" / "c.png", column=60)
-    letter(tmp_path / "letters" / "b" / "1.png", row=30), letter(tmp_path / "letters" / "b" / "2.png", row=35)
+    letter(tmp_path / "letters" / "a.png"), letter(tmp_path / "letters" / "c.png", across=10)
+    letter(tmp_path / "letters" / "b" / "1.png", across=25), letter(tmp_path / "letters" / "b" / "2.png", across=55)
     return tmp_path / "letters"
 
 

@@ -82,6 +82,7 @@ def test_an_example_runs_as_printed(line, empty, monkeypatch, capsys):
     from oneshot_lib import benchmarks, data
 
     letters = SimpleNamespace(name="omniglot", hash="1", grey=lambda name: np.zeros((2, 28, 28), np.uint8))
+    monkeypatch.setattr(data, "exemplars", lambda images: np.arange(150))
     monkeypatch.setattr(Experiment, "open_data", lambda self, source=None: letters)
     monkeypatch.setattr(launch, "_execute", lambda *_: (0, {"error": None}, None))
     monkeypatch.setattr(launch, "store", lambda: empty / "store")

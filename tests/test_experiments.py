@@ -110,7 +110,8 @@ def test_the_readme_knows_what_is_here():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     papers = text.split("## Papers")[1]
     for e in EXPERIMENTS.values():
-        assert f". {e.paper.capitalize()}" in papers, "a paper whose tables can be run"
+        if e.paper != "pictures":  # the book's own question
+            assert f". {e.paper.capitalize()}" in papers, "a paper whose tables can be run"
     assert not re.search(r"come next|will come|coming soon|not yet here", text)
 
 
