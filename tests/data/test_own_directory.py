@@ -75,5 +75,5 @@ def test_the_folder_that_was_chosen_is_taken_as_it_is(nobody, monkeypatch, capsy
 
 def test_a_data_folder_below_a_home_that_is_not_there_is_named(nobody, monkeypatch):
     monkeypatch.setenv("ONESHOT_DATA", "~/drawings")
-    with pytest.raises(files.DataError, match=r"ONESHOT_DATA=~/drawings: expected a folder, and there is no home for ~"):
+    with pytest.raises(files.DataError, match=r"ONESHOT_DATA=~/drawings: expected a folder, .* no home for ~"):
         files.data_directory()
