@@ -1,10 +1,10 @@
 """Where the ink is in a picture of a drawn character, and whether it is dark on light paper or light on dark.
 
-A pen's stroke is thin, and as thick at one end as at the other; paper is neither. Which of a picture's two levels is ink
-is decided by that, since a crop to the ink has ink on its whole border. In a picture that is clean (drawn by a program,
-or cut into black and white before) ink is what is nearer to the ink's level than to the paper's, up to the border. In a
-photograph, paper is what a closing wider than any stroke makes of it: edges of shadows stay edges, and a fall of light
-goes on beyond the border; then lines that rule the whole sheet, and dark edges around it, are taken away.
+A pen's stroke is thin, and as thick at one end as at the other; paper is neither. Which of a picture's two levels is
+ink is decided by that, since a crop to the ink has ink on its whole border. In a picture that is clean (drawn by a
+program, or cut into black and white before) ink is what is nearer to the ink's level than to the paper's, up to the
+border. In a photograph, paper is what a closing wider than any stroke makes of it: edges of shadows stay edges, and a
+fall of light goes on beyond the border; then lines that rule the whole sheet, and dark edges around it, are taken away.
 """
 
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from skimage.filters import threshold_otsu
 from skimage.measure import label
 
 CONTRAST = 0.04  # ink in a photograph is darker than its paper by at least this share of the paper's brightness
+_PENS = 3  # the side of the square, in widths of the pen, once that is known
 _LARGE = 400_000  # pixels: a larger photograph is reduced
 _SMALL = 150  # a longer side below which nothing is taken for a photograph
 _STEEPEST, _SLOPES = 0.05, 33  # of the lines that rule a sheet: 2.9 degrees either way
@@ -45,13 +46,24 @@ def find_ink(grey: np.ndarray) -> Ink:
         return Ink(*_without_specks(cover, cover >= 0.5), side, True)
     grey = _reduced(grey, _LARGE)
     side = _side_in_photograph(grey)
-    dark = darkness(grey if side == "dark" else 255 - grey)
-    dark = without_rules(dark)
+    try:
+        cover, mask = _in_photograph(grey if side == "dark" else 255 - grey)
+    except ValueError:  # nothing but paper between faint lines: then it is they
+        side = "light" if side == "dark" else "dark"
+        cover, mask = _in_photograph(grey if side == "dark" else 255 - grey)
+    return Ink(*_without_specks(cover, mask), side, False)
+
+
+def _in_photograph(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cover and mask of dark ink in a photograph (H, W) uint8. Raises ValueError where there is none."""
+    window = _window(grey.shape)
+    dark = without_rules(darkness(grey, window))
     threshold, level, top = _threshold(dark)
-    mask = without_edges(dark > threshold)
-    if not mask.any():
-        raise ValueError("grey: expected a drawing inside the picture, found dark edges alone")
-    return Ink(*_without_specks(np.clip((dark - level) / (top - level), 0, 1).astype(np.float32), mask), side, False)
+    narrow = _odd(_PENS * _pen(dark > threshold))
+    if narrow < 0.7 * window:  # a shadow's corners, cut off by strokes and by the border, are then paper too
+        dark = without_rules(darkness(grey, narrow))
+        threshold, level, top = _threshold(dark)
+    return np.clip((dark - level) / (top - level), 0, 1).astype(np.float32), without_edges(dark > threshold)
 
 
 def polarity(grey: np.ndarray) -> str:
@@ -75,14 +87,14 @@ def stroke_width(ink: np.ndarray) -> float:
 
 def is_clean(grey: np.ndarray) -> bool:
     """Whether a picture has two levels and nothing of a photograph: four fifths of the pixels lie within an eighth of
-    the range of the darkest or the lightest, and three tenths within one level of each other; or it is small."""
+    the range of the darkest or the lightest, and two fifths have the very same level; or it is small."""
     longest = max(grey.shape)
     if longest < _SMALL / 2:
         return True
     low, high = int(grey.min()), int(grey.max())
     near = np.minimum(grey.astype(np.int16) - low, high - grey.astype(np.int16)) * 8 <= high - low
-    count = np.bincount(grey.reshape(-1), minlength=256) / grey.size
-    return bool(near.mean() >= 0.8 and (longest < _SMALL or np.convolve(count, np.ones(3)).max() >= 0.3))
+    most = np.bincount(grey.reshape(-1)).max() / grey.size
+    return bool(near.mean() >= 0.8 and (longest < _SMALL or most >= 0.4))
 
 
 # --- light or dark ----------------------------------------------------------------------------------------------------
@@ -95,7 +107,8 @@ def _thin_side(dark: np.ndarray) -> str:
     other, paper between strokes is not: of the logarithms of the ratios of the two classes' unevenness, and of the
     share of the border, a sum is taken (its weights by logistic regression on Omniglot's background drawings, cropped
     in thirteen sizes, pens and margins, and on boxes and bars). A class of less than a fiftieth of the picture, all of
-    it along the border, is what the crop of a bar leaves of its paper.
+    it along the border, is what the crop of a bar leaves of its paper; and a class that has the whole border is paper
+    unless it is a box, even and thin.
     """
     dark = _medium(dark)
     border = float(_rim(dark).mean())
@@ -103,6 +116,10 @@ def _thin_side(dark: np.ndarray) -> str:
         if part.mean() < 0.02 and share < 0.1:
             inner = label(part, connectivity=2)
             if np.isin(inner[part], _rim(inner)).all():
+                return name
+        if share > 0.98:
+            thick = 2 * ndimage.distance_transform_edt(np.pad(part, 1)).max() / max(part.shape)
+            if thick > 0.25 or _unevenness(part)[0] > 0.1:
                 return name
     return "dark" if _less_of_a_pen(dark, ~dark) < 0 else "light"
 
@@ -134,33 +151,36 @@ def _unevenness(part: np.ndarray) -> tuple[float, float]:
 
 
 def _side_in_photograph(grey: np.ndarray) -> str:
-    """What is darker than a closing, and lighter than an opening, by a square wider than any stroke: the one of the two
-    that looks more like strokes."""
-    level = ndimage.gaussian_filter(_reduced(grey, 1 << 16).astype(np.float32), 1)
+    """Of what is darker than a closing, and what is lighter than an opening, by a square wider than any stroke: where
+    one stands out half as much as the other it is noise; else the one that looks more like strokes and reaches farther,
+    since what lies between strokes lies inside of them."""
+    level = ndimage.gaussian_filter(_reduced(grey, 1 << 17).astype(np.float32), 1)
     window = _window(level.shape)
     wide = np.pad(level, window // 2, mode="reflect", reflect_type="odd")
     inside = slice(window // 2, -(window // 2))
-    dark = ndimage.grey_closing(wide, window)[inside, inside] - level
-    light = level - ndimage.grey_opening(wide, window)[inside, inside]
+    dark = without_rules((ndimage.grey_closing(wide, window)[inside, inside] - level) / 255)
+    light = without_rules((level - ndimage.grey_opening(wide, window)[inside, inside]) / 255)
     masks = [away > threshold_otsu(away) if np.ptp(away) else np.zeros(away.shape, bool) for away in (dark, light)]
-    if not all(mask.any() for mask in masks):
-        return "dark" if masks[0].any() else "light"
-    return "dark" if _less_of_a_pen(*masks) < 0 else "light"
+    contrast = [float(away[mask].mean()) if mask.any() else 0.0
+                for away, mask in zip((dark, light), masks, strict=True)]
+    if min(contrast) < 0.5 * max(contrast):
+        return "dark" if contrast[0] > contrast[1] else "light"
+    reach = [np.prod([np.ptp(at) + 1 for at in np.nonzero(mask)]) for mask in masks]
+    return "dark" if _less_of_a_pen(*masks) < 5 * np.log(reach[0] / reach[1]) else "light"
 
 
 # --- photographs ------------------------------------------------------------------------------------------------------
 
 
-def darkness(grey: np.ndarray) -> np.ndarray:
+def darkness(grey: np.ndarray, window: int) -> np.ndarray:
     """By what share each pixel (H, W) is darker than its paper, float32, 0 at most pixels of the paper.
 
-    Paper is a closing by a square of a quarter of the shorter side, after the picture has been carried on beyond its
-    border by odd reflection: it keeps edges that are straight and falls of light that are smooth.
+    Paper is a closing by a square of `window` pixels, after the picture has been carried on beyond its border by odd
+    reflection: it keeps edges that are straight and falls of light that are smooth.
     """
     level = grey.astype(np.float32)
     if max(grey.shape) >= _SMALL:
         level = ndimage.gaussian_filter(level, max(0.8, max(grey.shape) / 700))
-    window = _window(grey.shape)
     wide = np.pad(level, window // 2, mode="reflect", reflect_type="odd")
     paper = ndimage.grey_closing(wide, window)[window // 2 : -(window // 2), window // 2 : -(window // 2)]
     dark = 1 - level / np.maximum(paper, 1)
@@ -194,7 +214,8 @@ def _rules(dark: np.ndarray) -> np.ndarray:
     small = np.ascontiguousarray(dark[:, : parts * block].reshape(height, parts, block).mean(2))
     least = max(0.02, 4 * 1.4826 * float(np.median(np.abs(small))))
     rows, across = np.arange(height)[:, None], (np.arange(parts) - (parts - 1) / 2) * block
-    steps = sorted({tuple(np.rint(slope * across).astype(int)) for slope in np.linspace(-_STEEPEST, _STEEPEST, _SLOPES)})
+    slopes = np.linspace(-_STEEPEST, _STEEPEST, _SLOPES)
+    steps = sorted({tuple(np.rint(slope * across).astype(int)) for slope in slopes})
     seen, found = np.pad(small > least, ((height, height), (0, 0)), constant_values=True), np.zeros_like(small)
     for step in steps:
         row = rows + np.array(step)
@@ -230,17 +251,27 @@ def _threshold(dark: np.ndarray) -> tuple[float, float, float]:
 
 
 def without_edges(mask: np.ndarray) -> np.ndarray:
-    """Ink (H, W) bool of a photograph without dark edges around a sheet of paper: parts that have two fifths of their
-    outline on the border, where another part stands free of it."""
-    part = label(mask, connectivity=2)
+    """Ink (H, W) bool of a photograph without what lies along its border: edges of the sheet, corners of a shadow.
+
+    Those are what is half as wide again as the pen and has more of the border than two pens, and parts that have two
+    fifths of their outline on the border; where nothing else would be left, all of it stays.
+    """
+    pen = _pen(mask)
+    core = ndimage.distance_transform_edt(mask) > 0.75 * pen
+    part = label(core, connectivity=2)
+    wide = np.bincount(_rim(part), minlength=part.max() + 1) > pen
+    wide[0] = False
+    left = mask
+    if wide.any():
+        left = mask & (ndimage.distance_transform_edt(~wide[part]) > pen)
+    part = label(left, connectivity=2)
     area, contact = np.bincount(part.reshape(-1)), np.bincount(_rim(part), minlength=part.max() + 1)
-    area[0] = contact[0] = 0
-    if area[contact == 0].max(initial=0) < 0.05 * area.max():
-        return mask
     keep = np.ones(len(area), bool)
-    for k in np.flatnonzero(contact > 0.02 * sum(mask.shape)):
-        keep[k] = contact[k] <= 0.4 * 2 * area[k] / stroke_width(part == k)
-    return mask & keep[part]
+    for k in np.flatnonzero(contact[1:] > 0) + 1:
+        outline = 2 * area[k] / stroke_width(part == k)
+        keep[k] = contact[k] <= 0.4 * outline and not (wide.any() and area[k] < 4 * pen**2)
+    left &= keep[part]
+    return left if left.sum() >= 0.05 * mask.sum() else mask
 
 
 # --- both -------------------------------------------------------------------------------------------------------------
@@ -276,7 +307,19 @@ def _rim(image: np.ndarray) -> np.ndarray:
 
 
 def _window(shape: tuple[int, ...]) -> int:
-    return max(3, min(shape) // 4 // 2 * 2 + 1)
+    """The side of a square that no stroke fills: a quarter of the shorter side."""
+    return _odd(min(shape) / 4)
+
+
+def _odd(length: float) -> int:
+    return max(3, int(length) // 2 * 2 + 1)
+
+
+def _pen(mask: np.ndarray) -> float:
+    """The width that four fifths of the strokes in (H, W) bool do not exceed."""
+    away = ndimage.distance_transform_edt(mask)
+    ridge = away[(away == ndimage.maximum_filter(away, 3)) & mask]
+    return 2 * float(np.quantile(ridge, 0.8)) if len(ridge) else 1.0
 
 
 def _reduced(grey: np.ndarray, most: int) -> np.ndarray:

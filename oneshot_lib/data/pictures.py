@@ -2,8 +2,8 @@
 
 What a model knows is Omniglot's page: 105x105, strokes about 4.4 pixels thick, the drawing about 66 pixels long and
 near the middle. Every picture takes one path there, whatever its size: `ink` finds the ink, `placing` puts it there and
-gives it that thickness, and `preprocess` reduces the page. So one drawing that comes as a page of the data set, as a crop
-of it, enlarged, or photographed, becomes one input, or nearly. scikit-image and SciPy are imported with the first
+gives it that thickness, and `preprocess` reduces the page. So one drawing that comes as a page of the data set, as a
+crop of it, enlarged, or photographed, becomes one input, or nearly. scikit-image and SciPy are imported with the first
 picture.
 """
 
@@ -142,7 +142,9 @@ def prepare(grey: np.ndarray, size: int = 28, preprocessing: str = "28-nearest")
 
     grey = np.asarray(grey)
     if grey.dtype != np.uint8 or grey.ndim != 2 or not grey.size or max(grey.shape) < SMALLEST:
-        raise ValueError(f"grey: expected (H, W) uint8 with a side of {SMALLEST} or more, found {grey.shape} {grey.dtype}")
+        raise ValueError(
+            f"grey: expected (H, W) uint8 with a side of {SMALLEST} or more, found {grey.shape} {grey.dtype}"
+        )
     if preprocessing not in PREPROCESSINGS:
         raise ValueError(f"preprocessing: expected one of {', '.join(PREPROCESSINGS)}, found {preprocessing!r}")
     if size != int(preprocessing.split("-")[0]):

@@ -4,7 +4,7 @@ What becomes of a drawing depends on its ink alone: neither on where it lay, nor
 """
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image
 from scipy import ndimage
 from skimage.morphology import remove_small_holes, skeletonize
 
@@ -16,8 +16,6 @@ LENGTH, MIDDLE, WIDTH = 66.5, (51.1, 50.7), 4.4
 _FINE = 3  # strokes are thinned and thickened on a page this many times as fine
 _HOLE = 40  # pixels of the fine page: smaller holes are flaws of a stroke
 _POINT = 0.66  # the largest disc inside a single point, as a share of its length
-import os
-ALWAYS = os.environ.get("ALW")=="1"
 
 
 def placed(cover: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, float]:
@@ -46,13 +44,12 @@ def placed(cover: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, float]:
         factor = WIDTH / length if point else (LENGTH - WIDTH) / max(length - width, 1)
         scale *= factor
     drawn = _on_fine_page(cover, scale, middle)
-    width *= factor
     drawn = remove_small_holes(drawn, max_size=_HOLE)
     found = stroke_width(drawn) / _FINE
-    if not point and (ALWAYS or not WIDTH * 0.95 <= found <= WIDTH * 1.25):
+    if not point and not WIDTH * 0.95 <= found <= WIDTH * 1.25:
         drawn = _redrawn(skeletonize(drawn))
     page = drawn.reshape(PAGE, _FINE, PAGE, _FINE).mean((1, 3)) >= 0.5
-    return page.astype(np.uint8), float(width)
+    return page.astype(np.uint8), float(stroke_width(mask) * scale)
 
 
 def _thickened(cover: np.ndarray, mask: np.ndarray) -> np.ndarray:
