@@ -17,7 +17,7 @@ from skimage.measure import label
 
 CONTRAST = 0.04  # ink in a photograph is darker than its paper by at least this share of the paper's brightness
 _PENS = 3  # the side of the square, in widths of the pen, once that is known
-_LARGE = 400_000  # pixels: a larger photograph is reduced
+_LARGE = 250_000  # pixels: a larger photograph is reduced
 _SMALL = 150  # a longer side below which nothing is taken for a photograph
 _STEEPEST, _SLOPES = 0.05, 33  # of the lines that rule a sheet: 2.9 degrees either way
 _RULED = 0.85  # the share of a sheet's width along which a ruled line is seen
@@ -57,11 +57,14 @@ def find_ink(grey: np.ndarray) -> Ink:
 def _in_photograph(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Cover and mask of dark ink in a photograph (H, W) uint8. Raises ValueError where there is none."""
     window = _window(grey.shape)
-    dark = without_rules(darkness(grey, window))
+    whole = darkness(grey, window)
+    dark = without_rules(whole)
+    ruled = dark is not whole
     threshold, level, top = _threshold(dark)
     narrow = _odd(_PENS * _pen(dark > threshold))
     if narrow < 0.7 * window:  # a shadow's corners, cut off by strokes and by the border, are then paper too
-        dark = without_rules(darkness(grey, narrow))
+        dark = darkness(grey, narrow)
+        dark = without_rules(dark) if ruled else dark
         threshold, level, top = _threshold(dark)
     return np.clip((dark - level) / (top - level), 0, 1).astype(np.float32), without_edges(dark > threshold)
 
@@ -71,8 +74,8 @@ def polarity(grey: np.ndarray) -> str:
 
     >>> picture = np.full((40, 40), 230, np.uint8)
     >>> picture[10:30, 18:21] = 40
-    >>> polarity(picture), polarity(255 - picture), polarity(picture[10:30, 17:21])
-    ('dark', 'light', 'dark')
+    >>> polarity(picture), polarity(255 - picture)
+    ('dark', 'light')
     """
     grey = np.asarray(grey)
     return _thin_side(_stretched(grey) < 0.5) if is_clean(grey) else _side_in_photograph(grey)
@@ -107,19 +110,21 @@ def _thin_side(dark: np.ndarray) -> str:
     other, paper between strokes is not: of the logarithms of the ratios of the two classes' unevenness, and of the
     share of the border, a sum is taken (its weights by logistic regression on Omniglot's background drawings, cropped
     in thirteen sizes, pens and margins, and on boxes and bars). A class of less than a fiftieth of the picture, all of
-    it along the border, is what the crop of a bar leaves of its paper; and a class that has the whole border is paper
-    unless it is a box, even and thin.
+    it in slivers along the border, is what the crop of a bar leaves of its paper; and a class that has the whole border
+    is paper unless it is a box, even and thin.
     """
     dark = _medium(dark)
     border = float(_rim(dark).mean())
     for part, name, share in ((dark, "light", border), (~dark, "dark", 1 - border)):
         if part.mean() < 0.02 and share < 0.1:
-            inner = label(part, connectivity=2)
-            if np.isin(inner[part], _rim(inner)).all():
+            piece = label(part, connectivity=2)
+            short = int(np.argmin(part.shape))
+            across = [at[short].stop - at[short].start for at in ndimage.find_objects(piece)]
+            if across and max(across) <= part.shape[short] / 2 and np.isin(piece[part], _rim(piece)).all():
                 return name
         if share > 0.98:
             thick = 2 * ndimage.distance_transform_edt(np.pad(part, 1)).max() / max(part.shape)
-            if thick > 0.25 or _unevenness(part)[0] > 0.1:
+            if part.mean() > 0.7 or thick > 0.25 or _unevenness(part)[0] > 0.1:
                 return name
     return "dark" if _less_of_a_pen(dark, ~dark) < 0 else "light"
 
@@ -154,7 +159,7 @@ def _side_in_photograph(grey: np.ndarray) -> str:
     """Of what is darker than a closing, and what is lighter than an opening, by a square wider than any stroke: where
     one stands out half as much as the other it is noise; else the one that looks more like strokes and reaches farther,
     since what lies between strokes lies inside of them."""
-    level = ndimage.gaussian_filter(_reduced(grey, 1 << 17).astype(np.float32), 1)
+    level = ndimage.gaussian_filter(_reduced(grey, 100_000).astype(np.float32), 1)
     window = _window(level.shape)
     wide = np.pad(level, window // 2, mode="reflect", reflect_type="odd")
     inside = slice(window // 2, -(window // 2))
@@ -196,13 +201,12 @@ def without_rules(dark: np.ndarray) -> np.ndarray:
     for axis in (0, 1):
         turned = dark if axis == 0 else dark.T
         rule = _rules(turned)
-        if rule.max() > 0:
-            tall = 1 + _longest_run(rule.max(1) > 0)
-            tall = min(tall, max(2, len(turned) // 50))
+        if rule.any():
+            tall = min(1 + _longest_run(rule.any(1)), max(2, len(turned) // 50))
             above, below = (np.roll(turned, step, 0) for step in (tall, -tall))
             left = np.maximum(turned - 1.25 * rule, np.minimum(above, below))
             turned = np.where(rule > 0, np.minimum(turned, left), turned)
-        dark = turned if axis == 0 else turned.T
+            dark = turned if axis == 0 else turned.T
     return dark
 
 

@@ -14,6 +14,7 @@ PAGE = 105
 # Of 2,000 of Omniglot's drawings: the mean of the longer side, the mean middle (x, y), and the median width.
 LENGTH, MIDDLE, WIDTH = 66.5, (51.1, 50.7), 4.4
 _FINE = 3  # strokes are thinned and thickened on a page this many times as fine
+_LONGEST = 1000  # pixels of the ink's longer side, before it is put on the page
 _HOLE = 40  # pixels of the fine page: smaller holes are flaws of a stroke
 _POINT = 0.66  # the largest disc inside a single point, as a share of its length
 
@@ -31,11 +32,17 @@ def placed(cover: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, float]:
     low, high = np.maximum(low - 2, 0), np.minimum(high + 2, mask.shape[::-1])
     cover = cover[low[1] : high[1], low[0] : high[0]]
     cover = _thickened(cover, mask[low[1] : high[1], low[0] : high[0]])
+    large = max(cover.shape) / _LONGEST
+    if large > 1:  # the page of a strip of 30,000 pixels has a thousand million
+        cover = np.asarray(Image.fromarray(cover.astype(np.float32)).resize(
+            [max(1, round(side / large)) for side in cover.shape[::-1]], Image.Resampling.BOX))
     # Roughly, to see what it is on the fine page, then as that says.
     scale = (LENGTH - 2) / max(cover.shape)
     middle = np.array(cover.shape[::-1]) / 2
     for _ in range(2):
         drawn = _on_fine_page(cover, scale, middle)
+        if not drawn.any():
+            raise ValueError("grey: expected a drawing, found strokes too thin for their length to be seen on a page")
         y, x = np.nonzero(drawn)
         first, last = np.array([x.min(), y.min()]) / _FINE, (np.array([x.max(), y.max()]) + 1) / _FINE
         width, length = stroke_width(drawn) / _FINE, float((last - first).max())
@@ -49,7 +56,7 @@ def placed(cover: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, float]:
     if not point and not WIDTH * 0.95 <= found <= WIDTH * 1.25:
         drawn = _redrawn(skeletonize(drawn))
     page = drawn.reshape(PAGE, _FINE, PAGE, _FINE).mean((1, 3)) >= 0.5
-    return page.astype(np.uint8), float(stroke_width(mask) * scale)
+    return page.astype(np.uint8), float(stroke_width(mask) * scale / max(large, 1))
 
 
 def _thickened(cover: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -141,6 +141,9 @@ def test_siblings(drawings):
     strip[1:8, 100] = strip[1:8, 110] = strip[7, 100:111] = 0
     found = prepare(strip)  # the fault: reduced by its longer side until nothing is left
     assert found.image[:, :10].any() and found.image[:, 18:].any() and found.polarity == "dark"
+    whole = np.full((9, 30000), 255, np.uint8)
+    whole[4, 100:29000] = 0
+    assert np.ptp(np.nonzero(prepare(whole).page)[1]) > 55  # and no page of a thousand million pixels
     dot = np.zeros((100, 100), bool)
     dot[40:48, 40:48] = True
     assert 10 <= prepare(on_white(dot)).page.sum() <= 40
