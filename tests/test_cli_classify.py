@@ -13,7 +13,7 @@ from oneshot_lib import weights
 from oneshot_lib.cli import classify, main
 from oneshot_lib.models.homoencoder import PixelCNNHomoencoder, PixelCNNHomoencoderConfig
 
-NAME = "omniglot28-vhe-pixelcnn"
+NAME = "omniglot28-vhe-pixelcnn-longer"
 
 
 def drawn(kind: str, size: int = 105, dark: bool = True, shift: float = 0.0) -> Image.Image:

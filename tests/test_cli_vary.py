@@ -13,7 +13,7 @@ from PIL import Image
 from oneshot_lib import weights
 from oneshot_lib.cli import main, vary
 
-MODEL = "omniglot28-vhe-pixelcnn"
+MODEL = "omniglot28-vhe-pixelcnn-longer"
 
 
 @pytest.fixture

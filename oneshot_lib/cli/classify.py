@@ -10,7 +10,7 @@ from oneshot_lib.data.files import DataError, shorten
 from oneshot_lib.data.listing import Skipped, class_name, listing
 from oneshot_lib.machine import cores
 
-MODEL = "omniglot28-vhe-pixelcnn"
+MODEL = "omniglot28-vhe-pixelcnn-longer"
 LARGEST = 1000  # draws of c
 MOST = 5  # classes that are sampled of those within reach, so that an answer takes seconds
 SHOWN = 3  # classes behind the best in the text

@@ -187,7 +187,7 @@ def classify(
     support: Annotated[Path, typer.Argument(help="A folder: one picture, or one sub-folder of pictures, a class.")],
     query: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.")],
     samples: Annotated[int, typer.Option(help="Of the class, and half as many of its element; 20 in the paper.")] = 4,
-    model: Annotated[str, typer.Option(help="A shipped model over sets.")] = "omniglot28-vhe-pixelcnn",
+    model: Annotated[str, typer.Option(help="A shipped model over sets.")] = "omniglot28-vhe-pixelcnn-longer",
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -210,7 +210,7 @@ def vary(
         Path | None,
         typer.Option(metavar="DIR", help="One file a drawing, DIR/STEM/000.png: black on white, pixels enlarged x4."),
     ] = None,
-    model: Annotated[str, typer.Option(help="A shipped model over sets.")] = "omniglot28-vhe-pixelcnn",
+    model: Annotated[str, typer.Option(help="A shipped model over sets.")] = "omniglot28-vhe-pixelcnn-longer",
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:

@@ -182,6 +182,7 @@ PLANE_ROWS = (
     *map(_control, CONTROLS),
     *(_people(*through) for through in PEOPLE_THROUGH),
     _model("omniglot28-vhe-pixelcnn", "VHE", "28-nearest"),
+    _model("omniglot28-vhe-pixelcnn-longer", "VHE, longer", "28-nearest"),
     _model("omniglot28-vhe-pixelcnn-area", "VHE, averaged areas", "28-area"),
     *(_model(f"omniglot28-table1-{key}", f"{title} (table 1)", "28-nearest") for key, title in TABLE1.items()),
     *(_model(f"omniglot26-{key}", title, "26-nearest") for key, title in FEW_SHOT.items()),
