@@ -110,13 +110,13 @@ def _thin_side(dark: np.ndarray) -> str:
     other, paper between strokes is not: of the logarithms of the ratios of the two classes' unevenness, and of the
     share of the border, a sum is taken (its weights by logistic regression on Omniglot's background drawings, cropped
     in thirteen sizes, pens and margins, and on boxes and bars). A class of less than a fiftieth of the picture, all of
-    it in slivers along the border, is what the crop of a bar leaves of its paper; and a class that has the whole border
-    is paper unless it is a box, even and thin.
+    it in slivers along the border, is what the crop of a bar leaves of its paper, where the picture is a third as wide
+    as long or less; and a class that has the whole border is paper unless it is a box, even and thin.
     """
     dark = _medium(dark)
     border = float(_rim(dark).mean())
     for part, name, share in ((dark, "light", border), (~dark, "dark", 1 - border)):
-        if part.mean() < 0.02 and share < 0.1:
+        if part.mean() < 0.02 and share < 0.1 and 3 * min(part.shape) <= max(part.shape):
             piece = label(part, connectivity=2)
             short = int(np.argmin(part.shape))
             across = [at[short].stop - at[short].start for at in ndimage.find_objects(piece)]

@@ -172,3 +172,12 @@ def test_encodings_are_checked():
     for bad in (np.zeros((105, 105), np.uint8), np.full((105, 105), 2, np.uint8)):
         with pytest.raises(ValueError, match="drawing: expected 0 and 1, some of it ink"):
             encode(bad, "page", np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("place", [(0, 0), (0, 220), (220, 0), (220, 220), (0, 110)])
+def test_a_small_drawing_on_the_border_of_a_large_sheet_is_ink(place):
+    """The fault: taken for the slivers of paper that the crop of a bar leaves."""
+    sheet = np.full((280, 280), 255, np.uint8)
+    y, x = place
+    sheet[y : y + 60, x + 28 : x + 32] = sheet[y + 56 : y + 60, x : x + 60] = 0
+    assert (ink.polarity(sheet), ink.polarity(255 - sheet)) == ("dark", "light")
