@@ -90,4 +90,6 @@ def record(run, row, by: Episodes) -> list[Record]:
         asked.append((pictures.MOVED, "", lambda: moved(by, encoding)))
     notes = (f"{s.ways} characters that {s.model} was trained on, {s.episodes} episodes; {s.outer} draws of c and "
              f"{s.inner} of z for at most {s.most} classes within {s.keep:g} nats of the best")
-    return [run.measured(row, metric, "trained on", measure, unit=unit, notes=notes) for metric, unit, measure in asked]
+    model = weights.manifest()[s.model]["sha256"]
+    return [run.measured(row, metric, "trained on", measure, unit=unit, notes=notes, weights=model)
+            for metric, unit, measure in asked]
