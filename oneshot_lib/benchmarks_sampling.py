@@ -14,6 +14,7 @@ from .models.attention_pixelcnn import AttentionPixelCNN
 from .models.cached_sampling import pixel_order, vertical_leads
 from .models.few_shot import ConditionalPixelCNN, FewShotPixelCNN
 from .models.pixelcnn import GatedPixelCNN, PixelCNNConfig
+from .models.sampling_caches import Product
 
 SIZE = (28, 28)
 IMAGES = {16: 3.0, 64: 1.5}  # n: the passes that n draws may take
@@ -25,8 +26,8 @@ def sampling_benchmarks(seconds: float = 20.0) -> list[dict]:
     26x26, each with one drawing for its support, from each model of `FEW_SHOT`.
 
     `reference` is one forward pass of as many images, float32, channels last; `ratio` is over it, `target` the most it
-    may be. A pass multiplies in convolutions, drawing in matrix products of another library, which may be slower on the
-    same processor: `products` is what those alone take, in passes, and `note` says so.
+    may be. A pass multiplies in convolutions, drawing in smaller products, in part of another library, and how the two
+    compare is the processor's affair: `products` is what those of the draws alone take, in passes, and `note` says so.
     """
     from .benchmarks import alternate
 
@@ -72,14 +73,15 @@ def _draws(model: GatedPixelCNN, n: int) -> Callable[[], None]:
 def _products(model: GatedPixelCNN, n: int) -> Callable[[], None]:
     """All the matrix products of n draws, each layer's as many pixels at a time as a diagonal has on average."""
     steps = len(pixel_order(SIZE, vertical_leads(list(model.layers))).steps)
-    rows = -(-n * SIZE[0] * SIZE[1] // steps)
+    rows = n * -(-SIZE[0] * SIZE[1] // steps)
     matrices = [p.detach().flatten(1).T.contiguous() for p in model.parameters() if p.dim() == 4]
-    pairs = [(torch.randn(rows, len(matrix)), matrix) for matrix in matrices]
+    pairs = [(torch.randn(rows, len(matrix)), Product(matrix, n=n)) for matrix in matrices]
 
+    @torch.no_grad()
     def products() -> None:
         for _ in range(steps):
-            for a, b in pairs:
-                torch.mm(a, b)
+            for a, product in pairs:
+                product(a)
 
     return products
 

@@ -108,38 +108,76 @@ class Page:
         cells.copy_(values.view(cells.shape))
 
 
+class Product:
+    """x (count n, K) -> x W + b, W (K, N).
+
+    A large one in float32 is a convolution with a kernel of one pixel over n images of `count`, so that it is computed
+    by the same library, oneDNN, as a pass is. MKL's matrix products are half as fast on processors of other makers
+    (measured on an AMD EPYC: 105 and 215 Gflop/s); small ones are not worth a convolution's way there.
+    """
+
+    def __init__(self, matrix: Tensor, bias: Tensor | None = None, n: int = 1):
+        self.matrix, self.bias, self.n = matrix, bias, n
+        self.kernel = matrix.T[:, :, None, None].contiguous(memory_format=torch.channels_last)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if worth_convolving(x, self.matrix, self.n):
+            return self._convolved(x, self.bias)
+        return x @ self.matrix if self.bias is None else torch.addmm(self.bias, x, self.matrix)
+
+    def add_to(self, sums: Tensor, x: Tensor) -> Tensor:
+        """sums (count n, N) and x W, in place."""
+        if worth_convolving(x, self.matrix, self.n):
+            return sums.add_(self._convolved(x))
+        return sums.addmm_(x, self.matrix)
+
+    def _convolved(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        images = x.view(self.n, -1, 1, x.shape[1]).permute(0, 3, 1, 2)  # (n, K, 1, count), whichever pixels are whose
+        return F.conv2d(images, self.kernel, bias).permute(0, 2, 3, 1).reshape(len(x), -1)
+
+
+def worth_convolving(x: Tensor, matrix: Tensor, n: int) -> bool:
+    """Whether x (count n, K) times (K, N) is large enough, and oneDNN would take it: it takes 16 images or more."""
+    return x.dtype == torch.float32 and n >= 16 and len(x) * matrix.numel() > 2**22 and x.device.type == "cpu" \
+        and torch.backends.mkldnn.is_available()
+
+
 class GatedCache:
-    """Both stacks of a gated layer: pages of what they read, and `sums` (pixels, n, 2C), by lines: the horizontal stack
-    before the gate, as far as the vertical stack and the condition decide it. Row by row, one row of them is kept."""
+    """Both stacks of a gated layer: pages of what they read, and `sums`, the horizontal stack before the gate, as far
+    as the vertical stack and the condition decide it: row by row, the row's (W, n, 2C), of diagonals each line's, from
+    when the vertical stack comes to it until its pixels are written."""
 
     @staticmethod
     def lead(layer: GatedLayer, lead: int) -> int:
         return lead + layer.reach
 
     def __init__(self, layer: GatedLayer, order: Diagonals | Rows, lead: int, noise: Tensor, y: Tensor | None):
-        (n, rows, columns), c, r = noise.shape, layer.out.in_channels, layer.reach
+        n, columns, c, r = len(noise), order.columns, layer.out.in_channels, layer.reach
         seen, own, self.by_rows = layer.horizontal.in_channels, 0 if layer.first else 1, isinstance(order, Rows)
         self.order, self.ahead, self.came, self.first = order, lead, lead + r, layer.first
         self.v = Page(noise, seen, r, r, r)
         self.h = self.v if layer.first and not self.by_rows else Page(noise, seen, 0, r, 0, self.by_rows)
         self.rows_seen, self.columns_seen = (r, r, r + own, 2 * r + 1), (0, r, 1, r + own)
-        self._weights(layer, noise.new_tensor([2.0, 1.0]).repeat_interleave(c))
+        self._weights(layer, noise.new_tensor([2.0, 1.0]).repeat_interleave(c), n)
         for_v, for_h = layer.condition(y.to(noise)) if layer.condition_h is not None else (None, None)
         self.for_v = None if for_v is None else _by_lines(for_v, order) * self.twice
         self.for_h = None if for_h is None else _by_lines(for_h, order) * self.twice + self.constant
-        self.sums = noise.new_empty(columns if self.by_rows else rows * columns, n, 2 * c)
+        if self.for_h is None:
+            self.across.bias = self.constant
+        self.row = noise.new_empty(columns, n, 2 * c) if self.by_rows else None
+        self.sums: dict[int, Tensor] = {}  # by where their lines start
         self.places: dict[int, tuple] = {}
         self.following: GatedCache | None = None
 
-    def _weights(self, layer: GatedLayer, twice: Tensor) -> None:
+    def _weights(self, layer: GatedLayer, twice: Tensor, n: int) -> None:
         """As matrices, `twice` what leads to f; what a gate hands on to the next layer's v or to `out` is negative."""
         self.twice, sign = twice, 1 if layer.first else -1
         self.by_above = not (layer.first or layer.last)  # W_vh v is a 1x1 of W_v * v, and no convolution by itself
-        self.left = _matrix(layer.horizontal.weight) * twice
-        self.above = None if layer.vertical is None else sign * _matrix(layer.vertical.weight) * twice
-        self.bias_v = None if layer.vertical is None else layer.vertical.bias * twice
+        self.left = Product(_matrix(layer.horizontal.weight) * twice, None, n)
+        self.above = None if layer.vertical is None else \
+            Product(sign * _matrix(layer.vertical.weight) * twice, layer.vertical.bias * twice, n)
         across = _matrix(layer.across.weight) * twice
-        self.across = across / twice[:, None] if self.by_above else sign * across
+        self.across = Product(across / twice[:, None] if self.by_above else sign * across, None, n)
         self.constant = (layer.horizontal.bias + layer.across.bias) * twice
         self.back, self.bias = -_matrix(layer.out.weight), layer.out.bias
 
@@ -164,26 +202,29 @@ class GatedCache:
             row = self.h.cells[0, :, self.h.left:].transpose(0, 1)  # (W, n, 1)
             self.v.store(self.order.vertical(t - self.order.columns, 0), row.flatten(0, 1))
 
-    def _place(self, line: Line) -> tuple[Tensor, Tensor, Tensor]:
-        """Views: where h is stored, what the horizontal convolution reads around, and the line's `sums`. Row by row,
-        those of a column are made once."""
+    def _place(self, line: Line) -> tuple[Tensor, ...]:
+        """Views: where h is stored, what the horizontal convolution reads around; row by row, where those of a column
+        are made once, also the `sums` and both halves of them."""
         place = self.places.get(line.column) if self.by_rows else None
         if place is None:
-            start = line.start % len(self.sums)
-            sums = self.sums[start:start + line.count].flatten(0, 1)
-            place = self.h.around(line), self.h.around(line, *self.columns_seen), sums, *sums.chunk(2, 1)
+            place = self.h.around(line), self.h.around(line, *self.columns_seen)
             if self.by_rows:
-                place = place[0][0, :, 0], place[1].flatten(0, 2), *place[2:]
+                sums = self.row[line.column]
+                place = place[0][0, :, 0], place[1].flatten(0, 2), sums, *sums.chunk(2, 1)
                 self.places[line.column] = place
         return place
 
     def _vertical(self, line: Line) -> Tensor | None:
         here = slice(line.start, line.stop)
-        sums = self.sums.flatten(0, 1) if self.by_rows else self.sums[here].flatten(0, 1)
-        seen = self.v.around(line, *self.rows_seen).reshape(len(sums), -1)
-        above = None if self.above is None else torch.addmm(self.bias_v, seen, self.above)  # (count n, 2C)
-        constant = self.constant if self.for_h is None else self.for_h[here].flatten(0, 1)
-        torch.addmm(constant, above if self.by_above else seen, self.across, out=sums)
+        seen = self.v.around(line, *self.rows_seen).flatten(0, 1).flatten(1)  # (count n, rows columns C)
+        above = None if self.above is None else self.above(seen)  # (count n, 2C)
+        sums = self.across(above if self.by_above else seen)
+        if self.for_h is not None:
+            sums += self.for_h[here].flatten(0, 1)
+        if self.by_rows:
+            self.row.copy_(sums.view(self.row.shape))
+        else:
+            self.sums[line.start] = sums
         if above is None:
             return None
         if self.for_v is not None:
@@ -192,8 +233,12 @@ class GatedCache:
         return torch.addcmul(g, f, g, value=-2)
 
     def _horizontal(self, here: Line, place: tuple, h: Tensor | None) -> Tensor:
-        _, near, sums, f, g = place
-        sums.addmm_(near if self.by_rows else near.reshape(len(sums), -1), self.left).sigmoid_()
+        if self.by_rows:
+            _, near, sums, f, g = place
+            sums.addmm_(near, self.left.matrix).sigmoid_()
+        else:
+            sums = self.sums.pop(here.start)
+            f, g = self.left.add_to(sums, place[1].reshape(len(sums), -1)).sigmoid_().chunk(2, 1)
         state = torch.addcmul(g, f, g, value=-2)
         target = self.following.place_of_h(here) if self.by_rows and self.following else None
         if self.first:

@@ -7,14 +7,23 @@ import torch
 from torch import nn
 
 from oneshot_lib import benchmarks_sampling
-from oneshot_lib.models import cached_sampling
+from oneshot_lib.models import cached_sampling, sampling_caches
 from oneshot_lib.models.attention_pixelcnn import AttentionConfig, AttentionPixelCNN
 from oneshot_lib.models.cached_sampling import _sample as sample
 from oneshot_lib.models.cached_sampling import inverse_cdf, pixel_order, sample_cached, sample_naive, vertical_leads
 from oneshot_lib.models.few_shot import ConditionalConfig, ConditionalPixelCNN
 from oneshot_lib.models.meta_pixelcnn import MetaConfig, MetaPixelCNN
 from oneshot_lib.models.pixelcnn import GatedPixelCNN, PixelCNN, PixelCNNConfig
-from oneshot_lib.models.sampling_caches import AttentionCache, Diagonals, GatedCache, Page, Rows, cache_of
+from oneshot_lib.models.sampling_caches import (
+    AttentionCache,
+    Diagonals,
+    GatedCache,
+    Page,
+    Product,
+    Rows,
+    cache_of,
+    worth_convolving,
+)
 
 SIZE = (6, 7)
 SETTINGS = ("levels", "layers", "kernel", "first_kernel", "condition_channels")
@@ -139,6 +148,24 @@ def test_the_adapted_network_draws_with_its_own_weights():
     support, noise = sets()
     expected = [sample_naive(model.network(s), u) for s, u in zip(support, noise.split(2), strict=True)]
     assert torch.equal(model.sample(support, 2, noise=noise), torch.cat(expected))
+
+
+@pytest.mark.parametrize("settings", [{}, {"layers": 3}, {"levels": 4, "condition_channels": 2}], ids=str)
+def test_large_products_are_convolutions_and_draw_the_same(settings, each_order, monkeypatch):
+    model = network(**settings)
+    noise, y = inputs(model, n=16)
+    convolved, expected = Product._convolved, sample_naive(model, noise, y)
+    monkeypatch.setattr(sampling_caches, "worth_convolving", lambda x, matrix, n: True)
+    assert torch.equal(sample_cached(model, noise, y), expected)
+    monkeypatch.setattr(Product, "_convolved", lambda self, *args: convolved(self, *args).roll(1, 0))
+    assert not torch.equal(sample_cached(model, noise, y), expected)
+
+
+def test_small_products_and_those_of_other_precisions_or_devices_stay_what_they_are():
+    x, matrix = torch.zeros(64 * 16, 128), torch.zeros(128, 128)
+    assert worth_convolving(x, matrix, 16) == torch.backends.mkldnn.is_available()
+    for other, n in ((x[:64], 16), (x, 8), (x.double(), 16), (x.to("meta"), 16)):
+        assert not worth_convolving(other, matrix, n)
 
 
 def test_a_pixel_is_not_written_before_what_it_depends_on():
