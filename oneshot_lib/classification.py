@@ -1,4 +1,4 @@
-r"""Classification by generation: the class under which a drawing is most probable (row V6).
+r"""Classification by generation: the class under which a drawing is most probable.
 
 $$\hat k = \arg\max_k \mathbb{E}_{q(c \mid D_k)}\, p(x \mid c), \qquad
   p(x \mid c) = \mathbb{E}_{q(z \mid c, x)} \frac{p(z \mid c)\, p(x \mid c, z)}{q(z \mid c, x)}$$

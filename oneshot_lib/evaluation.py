@@ -39,7 +39,7 @@ class Estimate:
 @torch.no_grad()
 def bound_estimate(model: nn.Module, draw_batch: DrawBatch, n: int = 24_000, *, batch_size: int = 240,
                    generator: torch.Generator) -> Estimate:
-    """The mean free energy over n images drawn with replacement, one draw of z for each (row S10).
+    """The mean free energy over n images drawn with replacement, one draw of z for each (Rezende 2016, section 4).
 
     `draw_batch(size, generator)` returns binary images (size, 1, H, W), freshly binarised. The error is the standard
     deviation of the mean. Raises ValueError for n below 2.
@@ -76,7 +76,7 @@ def importance_weighted_estimate(model: nn.Module, draw_batch: DrawBatch, n: int
 @torch.no_grad()
 def joint_likelihood(model: nn.Module, elements: Tensor, outer: int = 20, inner: int = 10, *,
                      generator: torch.Generator, batch: int = 64) -> float:
-    r"""$\frac1n \log p(X)$ of a whole class by importance weighting, nats an element (row V7; Hewitt 2018, table 3).
+    r"""$\frac1n \log p(X)$ of a whole class by importance weighting, nats an element (Hewitt 2018, table 3).
 
     $$\frac1n \log \frac1K \sum_{k=1}^K \frac{p(c_k)}{q(c_k \mid X)} \prod_{x \in X} \hat p(x \mid c_k),
             \quad c_k \sim q(c \mid X)$$

@@ -1,4 +1,4 @@
-r"""How good drawings are: diversity and recognizability, and the controls that say what the two mean (row B6).
+r"""How good drawings are: diversity and recognizability, and the controls that say what the two mean.
 
 Reference: Boutin, Singhal, Thomas and Serre 2022, Diversity vs. Recognizability: Human-like Generalization in One-shot
 Generative Models. Somebody is shown one exemplar of a character and draws it 20 times. With $e_{kn}$ the embedding of

@@ -71,7 +71,7 @@ def importance_weighted_bound(log_weights: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class SetObjective:
-    """One of Hewitt's four objectives: the same terms, and two switches (rows V1 and V2).
+    """One of Hewitt's four objectives: the same terms, and two switches (Hewitt 2018, table 1).
 
     `resample`: x is any element of the class X, not one of the support D that c was inferred from.
     `rescale`: the price of c is divided by |X|, for which it was paid, not by |D|.

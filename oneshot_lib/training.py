@@ -7,7 +7,8 @@ loop remembers (weights, Adam's moments, the history of the objective) is in the
 
 What goes wrong, and what happens then:
 - NaN, infinity or a sudden fall of the bound: the update is skipped and counted. After `patience` of them in a row the
-  run goes back to its last good checkpoint and takes other noise from there (row V13: Hewitt 2018 restarted by hand).
+  run goes back to its last good checkpoint and takes other noise from there (Hewitt 2018, supplement 6.4.1, restarted
+  by hand).
 - SIGINT, SIGTERM: the step is finished, the checkpoint saved, `Interrupted` raised.
 - kill -9, a power cut: what is lost is the time since the last checkpoint. No file is ever half-written.
 - The time budget is spent: the checkpoint is saved and the report says `finished=False`.
@@ -92,7 +93,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """What a call of `train` leaves: `train_bound` is the mean of the last 1,000 steps (row S10), `seconds` the time of
+    """What a call of `train` leaves: `train_bound` is the mean of the last 1,000 steps, `seconds` the time of
     training, without the probes', in all calls together, `weights` the file, or None while the run is unfinished.
     `probes` has what the probe found, a list for each of its names, beside "step" and "seconds"."""
 

@@ -1,4 +1,4 @@
-"""Reading and writing (row S5): a linear map of the image, and its transpose.
+"""Reading and writing: a linear map of the image, and its transpose.
 
 `windows` has the spatial transformer, `filterbank` DRAW's, `varieties` every variety of attention by its name, behind
 one interface.

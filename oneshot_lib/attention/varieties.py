@@ -1,4 +1,4 @@
-r"""Every variety of attention behind one interface (row S5): a linear map $W_\lambda$ of the image, and its transpose.
+r"""Every variety of attention behind one interface: a linear map $W_\lambda$ of the image, and its transpose.
 
 | name | numbers $\lambda$ of a step | from |
 | --- | --- | --- |

@@ -1,4 +1,4 @@
-r"""Reading and writing through a window: one linear map and its transpose (row S5).
+r"""Reading and writing through a window: one linear map and its transpose.
 
 A window is an affine map $A$ `(..., 2, 3)` from patch coordinates to image coordinates, both in $[-1, 1]$, x to the
 right and y downwards, the centre of pixel $i$ of $N$ at $(2i + 1)/N - 1$. The patch point $p$ looks at the image point

@@ -1,4 +1,4 @@
-"""`oneshot classify`: which of the classes in a folder a picture belongs to, decided by generation (row V6)."""
+"""`oneshot classify`: which of the classes in a folder a picture belongs to, decided by generation."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Boutin et al. 2022: the two critics, and the plane that they lay out (row B6)."""
+"""Boutin et al. 2022: the two critics, and the plane that they lay out."""
 
 from dataclasses import dataclass, replace
 

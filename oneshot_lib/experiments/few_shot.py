@@ -173,7 +173,7 @@ def record_nll(run, row, model: FewShotPixelCNN, shots: int) -> Record:
 
 @torch.no_grad()
 def column_correlation(run, row, model: AttentionPixelCNN) -> Estimate:
-    """How the column that is read goes with the column that is written (row A5): a mean over one drawing of each of
+    """How the column that is read goes with the column that is written: a mean over one drawing of each of
     `columns` test characters, with its error. -1 is a head that moves right to left while the image is written left to
     right, and nan is what no drawing has ink enough for."""
     model.eval()
@@ -209,7 +209,7 @@ def record_columns(run, row, model: AttentionPixelCNN) -> Record:
 
 
 def accuracy(run, row, model: FewShotPixelCNN, shots: int, within: bool = False) -> Estimate:
-    """The share of queries given their class, %, over the first committed episodes of the run's split (row V6)."""
+    """The share of queries given their class, %, over the first committed episodes of the run's split."""
     settings = run.settings
     episodes = data.evaluation_episodes(run.images, shots, within, split=run.experiment.split)
     episodes = EvaluationEpisodes(*(part[:, : settings.ways] for part in episodes))

@@ -1,4 +1,4 @@
-"""Who lies where in the plane of diversity and recognizability: people, the controls, every shipped model (row B6).
+"""Who lies where in the plane of diversity and recognizability: people, the controls, every shipped model.
 
 Reference: Boutin et al. 2022, Diversity vs. Recognizability. A `run` is that of `oneshot_lib.experiments.start`, a
 `row` a `boutin.PlaneRow`.

@@ -30,7 +30,7 @@ BOUNDS = ("vhe", "neural-statistician")  # the objectives that bound a likelihoo
 
 
 def extended(run, row) -> AugmentedCharacters:
-    """The training drawings of a row, extended by 8 symmetries and the settings' affine maps (row V12)."""
+    """The training drawings of a row, extended by 8 symmetries and the settings' affine maps (section 4.1)."""
     return AugmentedCharacters(run.images, run.experiment.reduction(row), run.split.train, affine=run.settings.affine)
 
 
@@ -74,7 +74,7 @@ def kept(size: int, dropout: float, generator: torch.Generator) -> Tensor:
 
 
 def trained(run, row) -> nn.Module:
-    """The row's network, trained; of several trainings the one with the best training objective (row V13).
+    """The row's network, trained; of several trainings the one with the best training objective (supplement 6.4.1).
 
     Writes the record of that objective; with probes, those of the failure curves. Raises `TimeSpent` where the budget
     is spent first and `Diverged` where every training diverges.

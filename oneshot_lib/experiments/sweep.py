@@ -39,7 +39,7 @@ class FamilyClasses:
 
 
 def trained(run, row) -> dict[int, FamilyHomoencoder | None]:
-    """|D| -> the model trained with it, the best of the settings' `runs` by training objective (row V13).
+    """|D| -> the model trained with it, the best of the settings' `runs` by training objective.
 
     None where each of them diverged. Raises `TimeSpent` where the budget is spent first, and ValueError on another
     device than a CPU.

@@ -160,7 +160,7 @@ class Reading(NamedTuple):
 
 
 class AttentionPixelCNN(FewShotPixelCNN):
-    """p(x | s), the support read at every pixel (row A2).
+    """p(x | s), the support read at every pixel (Reed 2018).
 
     >>> model = AttentionPixelCNN(AttentionConfig(channels=4, layers=2, reads=(1,), key=4)).eval()
     >>> model.log_prob(torch.zeros(6, 1, 26, 26), torch.zeros(2, 5, 1, 26, 26)).shape

@@ -4,7 +4,7 @@ $$p(X) = \int p(c) \prod_{x \in X} p(x \mid c)\, dc, \qquad c \sim \mathcal{N}(0
         \mathcal{N}(a c, s^2)$$
 
 $\log p(X)$, the posterior, Hewitt's four objectives and their gaps are formulas, averaged exactly over c, over x and
-over all supports D of a size. Nothing here is estimated (row V11's gap, and the property of row V1).
+over all supports D of a size. Nothing here is estimated.
 
 References:
     Hewitt et al. 2018, The Variational Homoencoder; the version submitted to ICLR 2018 for the gap (its eq. 16).

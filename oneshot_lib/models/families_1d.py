@@ -1,4 +1,4 @@
-r"""Classes of numbers from five families, and the Variational Homoencoder that learns them (row V11).
+r"""Classes of numbers from five families, and the Variational Homoencoder that learns them.
 
 Hewitt 2018, section 4.1 and figures 3 and 9 of the version submitted to ICLR: 100 classes of 100 elements; $p(x \mid
 c)$ in the right parametric family with parameters linear in c, and $q(c; D)$ a linear map with Gaussian output. A class
@@ -296,7 +296,7 @@ def set_objective(elements: Tensor, support_size: int, objective: str = "vhe", *
                   anneal: int = 0) -> Callable[[FamilyHomoencoder, int, torch.Generator], Tensor]:
     """What `training.train` maximises: one of `SET_OBJECTIVES` on batches of algorithm 1 from `elements` (C, n).
 
-    During the first `anneal` steps the price of c is weighted by (step + 1) / anneal (row V13: 50 epochs in the paper,
+    During the first `anneal` steps the price of c is weighted by (step + 1) / anneal (50 epochs in the paper,
     an epoch being C n / batch_size steps).
     """
     switches, (classes, size) = named_objective(objective), elements.shape

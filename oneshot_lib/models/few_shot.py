@@ -139,7 +139,7 @@ class UnconditionalPixelCNN(FewShotPixelCNN):
 
 
 class ConditionalPixelCNN(FewShotPixelCNN):
-    """One code h = f(s) in every gate: y = tanh(W_f * x + V_f h) sigmoid(W_g * x + V_g h) (row A1).
+    """One code h = f(s) in every gate: y = tanh(W_f * x + V_f h) sigmoid(W_g * x + V_g h) (van den Oord 2016).
 
     >>> model = ConditionalPixelCNN(ConditionalConfig(channels=4, layers=2)).eval()
     >>> model.log_prob(torch.zeros(6, 1, 26, 26), torch.zeros(2, 5, 1, 26, 26)).shape

@@ -81,7 +81,8 @@ class DeconvolutionalConfig:
 
 
 class ClassPrior(nn.Module):
-    r"""p(c), a PixelCNN over the places of c: all channels of a place at once, given the places before it (row V5).
+    r"""p(c), a PixelCNN over the places of c: all channels of a place at once, given the places before it
+    (supplement 6.4.3).
 
     $$p(c) = \prod_i \mathcal{N}(c_i \mid \mu(c_{<i}), \sigma^2(c_{<i})),\quad c_i \in \mathbb{R}^8$$
 

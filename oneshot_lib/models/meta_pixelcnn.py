@@ -61,7 +61,7 @@ class InnerLoss(nn.Sequential):
 
 
 class MetaPixelCNN(FewShotPixelCNN):
-    """p(x | s) by weights that have made a step on the learned inner loss of s (row A3).
+    """p(x | s) by weights that have made a step on the learned inner loss of s (Reed 2018).
 
     >>> model = MetaPixelCNN(MetaConfig(channels=4, layers=2)).eval()
     >>> model.log_prob(torch.zeros(6, 1, 26, 26), torch.zeros(2, 5, 1, 26, 26)).shape

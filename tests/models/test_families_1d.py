@@ -1,4 +1,4 @@
-"""Rows V1, V2, V11: set objectives where log p(X) is known, each property with the fault that it must catch."""
+"""Set objectives where log p(X) is known, each property with the fault that it must catch."""
 
 import itertools
 import math

@@ -72,7 +72,7 @@ def test_a_state_that_sees_the_canvas_would_be_caught():
     assert (model.canvas(model.prior_states(z).h) - canvas).abs().max() > 1e-6
 
 
-# --- S2, S3: the bound and the posterior -----------------------------------------------------------------------------
+# --- the bound and the posterior -------------------------------------------------------------------------------------
 
 
 def test_the_hand_written_gradient_is_the_gradient():
