@@ -88,7 +88,7 @@ class Run:
         self.stamp.unlink(missing_ok=True)
         environment = {key: value for key, value in os.environ.items() if key != "MPLBACKEND"}
         environment |= dict(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", IPYTHONDIR=str(folder / ".ipython"))
-        command = [sys.executable, "-m", "oneshot_lib.experiments.kernel"]
+        command = [sys.executable, "-m", "oneshot_lib.runs.kernel"]
         command += [str(notebook_of(self.name)), str(self.executed), str(folder), str(SECONDS_A_CELL)]
         self.started = time.monotonic()
         with self.executed.with_suffix(".log").open("w") as log:

@@ -19,7 +19,7 @@ from .benchmarks_classification import classification_benchmarks  # noqa: F401  
 from .benchmarks_few_shot import few_shot_benchmarks  # noqa: F401  found here by its name
 from .benchmarks_homoencoder import homoencoder_benchmarks  # noqa: F401  found here by its name
 from .benchmarks_sampling import sampling_benchmarks  # noqa: F401  found here by its name
-from .models.attentive_scan import faster_dtype
+from .models.attentive_scan import faster_products
 from .models.sequential import SequentialConfig, SequentialModel
 
 SHAPES = ((20, 24), (20, 96), (80, 24))  # T, batch
@@ -34,7 +34,7 @@ def sequential_benchmarks(seconds: float = 30.0) -> list[dict]:
     rows = []
     for steps, batch in SHAPES:
         model = SequentialModel(SequentialConfig(steps=steps))
-        model.product_dtype = faster_dtype(batch, model.config.hidden)
+        model.product_dtype = faster_products(batch, model.config.hidden)
         value, reference = alternate(_training_step(model, batch), _bare_products(model.config, batch),
                                      seconds / len(SHAPES))
         rows.append({"name": f"sequential training step, T={steps}, batch {batch}", "value": value, "unit": "s",

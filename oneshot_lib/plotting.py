@@ -199,7 +199,8 @@ def paper_line(axes: Axes, value: float, label: str = "paper", vertical: bool = 
 def against_paper(records, title: str = "", unit: str = "nats", axes: Axes | None = None) -> Axes:
     """Values with two standard errors beside the paper's, one line a record; left is better.
 
-    `records` have `row`, `quantity`, `preset`, `value`, `error` and `paper_value`, as those of `oneshot_lib.results`.
+    `records` have `row`, `quantity`, `preset`, `value`, `error` and `paper_value`, as those of
+    `oneshot_lib.runs.records`.
     """
     records = [r for r in records if r.value is not None]
     if axes is None:

@@ -9,9 +9,10 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from oneshot_lib import results, weights
+from oneshot_lib import weights
 from oneshot_lib.cli import app, errors, main
 from oneshot_lib.experiments import EXPERIMENTS
+from oneshot_lib.runs import places, records, results
 
 COMMANDS = ("list", "run", "results", "data", "draw", "vary", "classify", "bench", "doctor")
 HEAVY = {"torch", "numpy", "matplotlib", "PIL", "oneshot_lib.data", "rich"}
@@ -153,7 +154,7 @@ def test_ctrl_c_of_a_process_is_one_line(tmp_path):
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
 def test_a_stream_that_lacks_a_sign_gets_the_answer_all_the_same(monkeypatch, tmp_path, encoding):
-    record = results.parse((next(results.book_results().glob("rezende-table3*bound*.json"))).read_text(), "a record")
+    record = next(r for r in records.read_records(places.book_results()) if (r.item, r.kind) == ("table3", "bound"))
     odd = replace(record, row="name \udcff of \u4e00 caf\u00e9")
     monkeypatch.setattr(results, "collect", lambda *_: [("book", record), ("own", odd)])
     for arguments in (["results"], ["results", "--json"]):
@@ -189,16 +190,16 @@ def test_list_has_every_experiment_and_every_model(said, tiny_model):
 
 
 def test_results_as_json_have_every_key(said, tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "checkout", lambda: tmp_path)
-    monkeypatch.setattr(results, "store", lambda: tmp_path / "store")
+    monkeypatch.setattr(places, "checkout", lambda: tmp_path)
+    monkeypatch.setattr(places, "store", lambda: tmp_path / "store")
     assert said("results", "--json")[:2] == (0, "[]\n")
     assert "No records" in said("results")[1]
-    record = results.Record(
+    record = records.Record(
         paper="rezende", item="table3", row="r", metric="test NLL", unit="nats", kind="bound", value=98.0, error=0.2,
         n=24_000, paper_value=96.5, preset="laptop", minutes=30.0, device="cpu", seed=0, commit="c", dirty=False,
         data={"name": "omniglot", "preprocessing": "28-area", "split": "s", "hash": "h"}, floor=44.3, weights="w",
         command="oneshot run rezende-table3")  # fmt: skip
-    results.write_record(tmp_path / "results", record)
+    records.write_record(tmp_path / "results", record)
     (found,) = json.loads(said("results", "--json")[1])
     assert found["source"] == "book" and found["id"] == record.id
     keys = """paper item row metric unit kind value error n paper_value preset minutes device seed commit dirty

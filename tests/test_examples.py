@@ -18,7 +18,8 @@ from PIL import Image, ImageDraw
 
 from oneshot_lib.cli import main
 from oneshot_lib.cli.commands import app
-from oneshot_lib.experiments import Experiment, launch
+from oneshot_lib.runs import launch, places
+from oneshot_lib.runs.experiment import Experiment
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "book/how-to-use.md")
@@ -85,7 +86,7 @@ def test_an_example_runs_as_printed(line, empty, monkeypatch, capsys):
     monkeypatch.setattr(data, "exemplars", lambda images: np.arange(150))
     monkeypatch.setattr(Experiment, "open_data", lambda self, source=None: letters)
     monkeypatch.setattr(launch, "_execute", lambda *_: (0, {"error": None}, None))
-    monkeypatch.setattr(launch, "store", lambda: empty / "store")
+    monkeypatch.setattr(places, "store", lambda: empty / "store")
     monkeypatch.setattr(data, "download", lambda name: data.published.PUBLISHED[name])
     for name in vars(benchmarks).copy():
         if name.endswith("_benchmarks"):  # timing is for `oneshot bench`

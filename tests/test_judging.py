@@ -11,7 +11,7 @@ import torch
 from oneshot_lib import data, judging
 from oneshot_lib.data.augment import symmetry
 from oneshot_lib.data.preprocessing import preprocess
-from oneshot_lib.experiments import boutin, critics
+from oneshot_lib.experiments.boutin import critics, tables
 from oneshot_lib.judging import as_seen, copies, diversity, flipped, judge, recognizability, shifted
 from oneshot_lib.models.critics import SIDE, ContrastiveCritic, CriticConfig, PrototypicalCritic
 
@@ -366,10 +366,10 @@ def test_episodes_that_cannot_be(drawings):
             drawings.episode(ways, queries, source())
 
 
-@pytest.mark.parametrize("network", boutin.CRITICS)
+@pytest.mark.parametrize("network", tables.CRITICS)
 def test_the_objective_is_the_log_probability_of_a_batch_of_the_generator(drawings, network):
     torch.manual_seed(0)
-    settings = boutin.CriticSettings(rows=boutin.CRITICS, batch_size=4, ways=3, queries=2, channels=4)
+    settings = tables.CriticSettings(rows=tables.CRITICS, batch_size=4, ways=3, queries=2, channels=4)
     model = critics.NETWORKS[network](CriticConfig(channels=4)).eval()
     maximised = critics.objective(drawings, network, settings)
     with torch.no_grad():

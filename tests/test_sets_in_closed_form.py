@@ -18,7 +18,7 @@ from oneshot_lib.classification import log_scores
 from oneshot_lib.data.episodes import ClassRows
 from oneshot_lib.distributions import DiagonalGaussian
 from oneshot_lib.evaluation import joint_likelihood
-from oneshot_lib.experiments import sets
+from oneshot_lib.experiments.hewitt import sets
 from oneshot_lib.models.homoencoder import Homoencoder
 from oneshot_lib.objectives import importance_weighted_bound
 

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from oneshot_lib.experiments import critics, few_shot, plane, sets
-from oneshot_lib.experiments.hewitt import SetSettings
+from oneshot_lib.experiments.boutin import critics, plane
+from oneshot_lib.experiments.hewitt import sets
+from oneshot_lib.experiments.hewitt.tables import SetSettings
+from oneshot_lib.experiments.reed import few_shot
 from oneshot_lib.streams import stream
 from oneshot_lib.training import TrainingConfig, train
 

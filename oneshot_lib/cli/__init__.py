@@ -3,8 +3,9 @@
 import sys
 from collections.abc import Sequence
 
+from oneshot_lib.cli.exit_codes import INTERRUPTED
+
 __all__ = ["app", "main"]
-INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

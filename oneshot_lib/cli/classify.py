@@ -64,12 +64,12 @@ def answer(model, names: list[str], classes: list[list], queries: list[str], ima
     import torch
 
     from oneshot_lib.classification import KEEP, log_scores
-    from oneshot_lib.models.attentive_scan import faster_dtype
+    from oneshot_lib.precision import faster_products
 
     support = [torch.from_numpy(np.stack(drawings))[:, None].float() for drawings in classes]
     query = torch.from_numpy(np.stack(images))[:, None].float()
     found = log_scores(model, support, query, outer=samples, inner=max(1, samples // 2), keep=KEEP, most=MOST,
-                       screening_dtype=faster_dtype(), generator=torch.Generator().manual_seed(seed))
+                       screening_dtype=faster_products(), generator=torch.Generator().manual_seed(seed))
     return [{"query": name, "class": names[choice], "scores": dict(zip(names, scores, strict=True))}
             for name, choice, scores in zip(queries, found.choice.tolist(), found.log_scores.tolist(), strict=True)]
 
@@ -80,7 +80,7 @@ def preprocessing_of(model: str) -> str:
     Raises ValueError on an unknown model, and on one that does not look at a support set.
     """
     from oneshot_lib import weights
-    from oneshot_lib.experiments import check
+    from oneshot_lib.choices import check
 
     entries = weights.manifest()
     kinds = {name: entry.get("model", "") for name, entry in entries.items()}

@@ -94,10 +94,11 @@ def run(
 ) -> None:
     """Make a table of a paper again. The same command on the same folder goes on where it stopped."""
     from oneshot_lib.cli import tables
-    from oneshot_lib.experiments.launch import launch
+    from oneshot_lib.experiments import experiment
+    from oneshot_lib.runs.launch import launch
 
     device = device or ("cuda" if preset == "full" else "cpu")
-    outcome = launch(name, preset, seed, out, minutes, device, settings(set_ or []), show=show)
+    outcome = launch(experiment(name), preset, seed, out, minutes, device, settings(set_ or []), show=show)
     report = {
         "status": outcome.status,
         "message": outcome.message,
@@ -135,8 +136,8 @@ def results(
     as_json: Json = False,
 ) -> None:
     """Every number with its error beside the paper's: the book's, and those of your own runs."""
-    from oneshot_lib import results as records
     from oneshot_lib.cli import tables
+    from oneshot_lib.runs import results as records
 
     if keep is not None:
         kept = records.keep(keep, replace)

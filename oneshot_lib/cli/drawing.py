@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from oneshot_lib.choices import check
 from oneshot_lib.cli.classify import MIRROR
 from oneshot_lib.data.outputs import check_file, write_picture
-from oneshot_lib.experiments.presets import check
 
 PAPER, INK = np.array([255, 255, 255]), np.array([16, 24, 43])
 LARGEST = 1024  # drawings in one picture

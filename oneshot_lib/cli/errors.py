@@ -4,8 +4,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from oneshot_lib.cli import INTERRUPTED
 from oneshot_lib.cli.commands import Ended, app
+from oneshot_lib.cli.exit_codes import INTERRUPTED
 from oneshot_lib.machine import share_cores
 
 

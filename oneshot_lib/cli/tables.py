@@ -2,7 +2,9 @@
 
 import time
 
-from oneshot_lib.experiments import EXPERIMENTS, PRESETS, check
+from oneshot_lib.choices import check
+from oneshot_lib.experiments import EXPERIMENTS
+from oneshot_lib.runs.experiment import PRESETS
 
 BENCH_SECONDS = 28.0  # for all benchmarks together: with torch's import they answer within 40 s
 
@@ -77,7 +79,7 @@ def catalogue_text(found: list[dict]) -> str:
 
 def run_text(outcome) -> str:
     from oneshot_lib.data.files import shorten
-    from oneshot_lib.results import table, to_text
+    from oneshot_lib.runs.results import table, to_text
 
     text = to_text(table(("this run", r) for r in outcome.records))
     what = "the weights, the records and notebook.ipynb" if outcome.status == "done" else "what was done so far"
@@ -97,7 +99,7 @@ def known_filters(paper: str | None, item: str | None, preset: str | None) -> tu
 
 
 def results_text(found: list) -> str:
-    from oneshot_lib.results import table, to_text
+    from oneshot_lib.runs.results import table, to_text
 
     if not found:
         return "No records. Make some: oneshot run rezende-table3 --preset laptop"

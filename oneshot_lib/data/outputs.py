@@ -3,8 +3,8 @@
 A picture carries its mark in itself, as a PNG's text or a GIF's comment: the command, what the picture is, and a
 digest of all its other bytes, so that a picture which somebody has worked on since is somebody's. A folder of
 drawings may be replaced where every file in it has the mark. The folder of a run is marked by its run.json
-(`oneshot_lib.experiments.folder`), a record by its id, and the generated tables by the line or the comments that say
-so (`oneshot_lib.results`). Links are never written over, and an input is never an output.
+(`oneshot_lib.runs.folder`), a record by its id, and the generated tables by the line or the comments that say
+so (`oneshot_lib.runs.records`). Links are never written over, and an input is never an output.
 """
 
 import hashlib

@@ -13,9 +13,7 @@ step.
 
 from __future__ import annotations
 
-import functools
 import math
-import time
 
 import torch
 from torch import Tensor
@@ -207,20 +205,3 @@ class _AttentiveScan(torch.autograd.Function):
 def _steps(buffers) -> list[tuple]:
     """One tuple of views a step. All views are made before the loop: made inside, they take a tenth of its time."""
     return list(zip(*(b if isinstance(b, list) else b.unbind() for b in buffers), strict=False))
-
-
-@functools.cache
-def faster_dtype(batch: int = 48, hidden: int = 400) -> torch.dtype:
-    """float32 or bfloat16, whichever multiplies faster here: measured, since a CPU without instructions for bfloat16
-    emulates it at a fraction of the speed. Takes some milliseconds, once a process."""
-    generator = torch.Generator().manual_seed(0)
-    a, b = torch.randn(batch, hidden, generator=generator), torch.randn(hidden, 4 * hidden, generator=generator)
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        left, right, laps = a.to(dtype), b.to(dtype), []
-        for _ in range(12):
-            began = time.perf_counter()
-            torch.mm(left, right)
-            laps.append(time.perf_counter() - began)
-        seconds[dtype] = min(laps[2:])
-    return min(seconds, key=seconds.get)

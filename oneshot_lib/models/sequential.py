@@ -183,7 +183,7 @@ class SequentialModel(nn.Module):
         told = 0 if self.reader.asked else self.reader.numbers
         self.posterior_hidden = nn.Linear(sprite + config.hidden + told, config.posterior_hidden)
         self.posterior_output = nn.Linear(config.posterior_hidden, 2 * config.latent)
-        self.product_dtype = torch.float32  # of the large products: see `attentive_scan.faster_dtype`
+        self.product_dtype = torch.float32  # of the large products: see `attentive_scan.faster_products`
         self._start_gently()
 
     def _start_gently(self) -> None:

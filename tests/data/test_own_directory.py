@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from oneshot_lib import results
 from oneshot_lib.cli import main
 from oneshot_lib.data import files
+from oneshot_lib.runs import places
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_a_user_without_a_home_gets_a_temporary_cache_and_one_line(nobody, capsy
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and "there is no home folder" in err and "XDG_CACHE_HOME chooses another" in err
     assert nobody.stat().st_mode & 0o077 == 0  # nobody else's
-    assert results.store() == nobody / ".local/share/oneshot/results"
+    assert places.store() == nobody / ".local/share/oneshot/results"
     assert files.home_variables() == {"HOME": str(nobody), "XDG_CACHE_HOME": str(nobody / ".cache")}
 
 

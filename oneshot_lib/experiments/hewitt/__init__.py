@@ -1,0 +1,1 @@
+"""Hewitt et al. 2018: the Variational Homoencoder."""

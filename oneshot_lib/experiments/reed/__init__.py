@@ -1,0 +1,1 @@
+"""Reed et al. 2018: few-shot autoregressive density estimation."""

@@ -1,0 +1,1 @@
+"""Rezende et al. 2016: sequential generative models with attention."""
