@@ -23,7 +23,7 @@ def homoencoder_benchmarks(seconds: float = 15.0) -> list[dict]:
     beside them; where there are some, `note` says that the target is for processors without.
     """
     from .benchmarks import alternate
-    from .experiments.sets import faster_convolutions
+    from .precision import faster_convolutions
     from .machine import instructions
     from .models.homoencoder import PixelCNNHomoencoder
 

@@ -366,11 +366,11 @@ def test_episodes_that_cannot_be(drawings):
             drawings.episode(ways, queries, source())
 
 
-@pytest.mark.parametrize("network", tables.CRITICS)
+@pytest.mark.parametrize("network", tables.CRITIC_NAMES)
 def test_the_objective_is_the_log_probability_of_a_batch_of_the_generator(drawings, network):
     torch.manual_seed(0)
-    settings = tables.CriticSettings(rows=tables.CRITICS, batch_size=4, ways=3, queries=2, channels=4)
-    model = critics.NETWORKS[network](CriticConfig(channels=4)).eval()
+    settings = tables.CriticSettings(rows=tables.CRITIC_NAMES, batch_size=4, ways=3, queries=2, channels=4)
+    model = critics.CLASSES[network](CriticConfig(channels=4)).eval()
     maximised = critics.objective(drawings, network, settings)
     with torch.no_grad():
         first, again, other = (maximised(model, 0, source(seed)) for seed in (1, 1, 2))

@@ -216,13 +216,17 @@ def expanded(text: str, name: str) -> list[Record]:
         if "rows" not in about:
             return [parse(about, name)]  # of an earlier version: a number a file
         of_a_run = {key: about[key] for key in OF_A_RUN}
+        for keys, wanted in ((about.keys(), {*OF_A_RUN, "shared", "rows"}),
+                             *((row.keys(), {"row", "shared", "numbers"}) for row in about["rows"])):
+            if keys != wanted:
+                raise ValueError(f"unknown keys {sorted(keys - wanted)}, missing keys {sorted(wanted - keys)}")
         parts = [({**about["shared"], **row["shared"], "row": row["row"]}, row["numbers"]) for row in about["rows"]]
         every = [{**DEFAULTS, **known, **number, "preset": of_a_run["preset"], "seed": of_a_run["seed"]}
                  for known, numbers in parts for number in numbers]
     except (ValueError, AttributeError, TypeError, KeyError) as error:
         if str(error).startswith(name):
             raise
-        raise ValueError(f"{name}: expected the records of a run, a JSON object; {error!r}") from error
+        raise ValueError(f"{name}: expected the records of a run, a JSON object; {error}") from error
     found = [parse(values, name) for values in every]
     other = next((record for record in found if record.experiment != of_a_run["experiment"]), None)
     if other is not None:
@@ -238,14 +242,13 @@ def write_records(path: Path, new: Iterable[Record]) -> Path:
 
     Raises ValueError where `path` holds something else, or the records are of several runs.
     """
-    by_id = {record.id: record for record in (read_run(path) if path.exists() else [])}
-    by_id |= {record.id: record for record in new}
-    found = sorted(by_id.values(), key=lambda record: record.id)
-    files = {record.file for record in found}
+    every = [*(read_run(path) if path.exists() else []), *new]
+    files = {record.file for record in every}
     if len(files) != 1:
         raise ValueError(f"{shorten(path)}: expected records of one run, found those of {', '.join(sorted(files))}")
+    by_id = {record.id: record for record in every}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, contracted(found).encode())
+    write_whole(path, contracted([by_id[name] for name in sorted(by_id)]).encode())
     path.chmod(0o644)
     return path
 

@@ -67,7 +67,6 @@ class Run:
         self.records: list[Record] = []
         about = claim(out, configuration(experiment, preset, seed, settings, device, images), experiment)
         self.commit, self.dirty = provenance(about["revisions"], experiment)
-        self._kept = {r.id: r for r in (read_run(self._file) if self._file.is_file() else [])}
         self.products = self._products(about)
 
     def _products(self, about: dict) -> torch.dtype:
@@ -174,7 +173,8 @@ class Run:
         this folder before, that record is taken instead. `more` is as in `record_value`.
         """
         wanted = self._describe(row, metric, kind, **more)
-        before = self._kept.get(wanted.id)
+        kept = read_run(self._file) if self._file.is_file() else []
+        before = next((record for record in kept if record.id == wanted.id), None)
         if before is not None and before.value is not None and before.weights == wanted.weights:
             self.records.append(before)
             return before

@@ -273,13 +273,13 @@ def test_the_critics_of_a_run_can_be_taken(begin, tmp_path):
     assert len(found) == 4 + 4 + 3 and {r.kind for r in found.values()} == {"10 characters"}
     assert found["diversity of exact copies"].value < 1e-5
     assert {r.weights for r in found.values()} == set(
-        weights.sha256(run.reports[network].weights) for network in tables.CRITICS)  # fmt: skip
+        weights.sha256(run.reports[network].weights) for network in tables.CRITIC_NAMES)  # fmt: skip
     judge = begin(rows=("copies",), critics="boutin-critics")
     by = plane.critics(judge)
     x = torch.rand(2, 1, 50, 50)
-    for network in tables.CRITICS:
+    for network in tables.CRITIC_NAMES:
         assert torch.allclose(getattr(by, network).embed(x), trained[network].embed(x), atol=1e-5)
-    assert by.hashes == tuple(weights.sha256(run.reports[network].weights) for network in tables.CRITICS)
+    assert by.hashes == tuple(weights.sha256(run.reports[network].weights) for network in tables.CRITIC_NAMES)
     judge.settings = replace(judge.settings, critics="nowhere")
     with pytest.raises(ValueError, match="critics is 'nowhere'; expected shipped or the folder"):
         plane.critics(judge)

@@ -185,8 +185,8 @@ def begin(tmp_path, monkeypatch):
 
     letters = data.characters("glyphs")
     monkeypatch.setattr(Experiment, "open_data", lambda self: letters)
-    monkeypatch.setitem(sets.NETWORKS, "pixelcnn", tiny)
-    monkeypatch.setitem(sets.NETWORKS, "deconvolutional", tiny)
+    monkeypatch.setitem(sets.CLASSES, "pixelcnn", tiny)
+    monkeypatch.setitem(sets.CLASSES, "deconvolutional", tiny)
 
     def start(name="hewitt-table1", minutes=None, **overrides):
         return experiments.start(name, out=str(tmp_path / name), overrides=overrides, minutes=minutes)
@@ -238,7 +238,7 @@ def test_the_best_of_several_trainings_is_that_of_the_best_objective(begin, monk
     run = begin(rows="pixelcnn-vhe", runs=3, probes=0)
     (row,) = run.rows
     seeds = []
-    monkeypatch.setitem(sets.NETWORKS, "pixelcnn", lambda: seeds.append(torch.initial_seed()) or tiny())
+    monkeypatch.setitem(sets.CLASSES, "pixelcnn", lambda: seeds.append(torch.initial_seed()) or tiny())
     model = sets.trained(run, row)
     (record,) = [r for r in run.records if r.metric == "train NLL"]
     assert len(set(seeds)) == 3 and record.value == pytest.approx(min(record.series), abs=1e-4)
@@ -294,8 +294,6 @@ def test_cues_and_drawings_have_their_shapes(begin):
     assert made.shape == (2, 3, 1, 28, 28) and set(made.unique().tolist()) <= {0.0, 1.0}
 
 
-def test_the_faster_product_is_one_that_exists():
-    assert sets.faster_convolutions(images=1, channels=4, size=8) in (torch.float32, torch.bfloat16)
 
 
 # --- weights of every class -----------------------------------------------------------------------------------

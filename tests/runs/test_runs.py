@@ -27,10 +27,10 @@ from oneshot_lib.cli import doctor
 from oneshot_lib.data.files import explain
 from oneshot_lib.evaluation import Estimate
 from oneshot_lib.experiments import EXPERIMENTS, MORE, experiment
-from oneshot_lib.runs.folder import claim, configuration, differences
 from oneshot_lib.experiments.rezende.tables import TABLE3, SequentialSettings
 from oneshot_lib.runs import folder, launch, places, records
 from oneshot_lib.runs.experiment import PRESETS, Experiment
+from oneshot_lib.runs.folder import claim, configuration, differences
 
 ROOT = Path(__file__).parents[2]
 LETTERS = SimpleNamespace(
