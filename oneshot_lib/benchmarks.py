@@ -19,8 +19,8 @@ from .benchmarks_classification import classification_benchmarks  # noqa: F401  
 from .benchmarks_few_shot import few_shot_benchmarks  # noqa: F401  found here by its name
 from .benchmarks_homoencoder import homoencoder_benchmarks  # noqa: F401  found here by its name
 from .benchmarks_sampling import sampling_benchmarks  # noqa: F401  found here by its name
-from .precision import faster_products
 from .models.sequential import SequentialConfig, SequentialModel
+from .precision import faster_products
 
 SHAPES = ((20, 24), (20, 96), (80, 24))  # T, batch
 

@@ -23,9 +23,9 @@ def homoencoder_benchmarks(seconds: float = 15.0) -> list[dict]:
     beside them; where there are some, `note` says that the target is for processors without.
     """
     from .benchmarks import alternate
-    from .precision import faster_convolutions
     from .machine import instructions
     from .models.homoencoder import PixelCNNHomoencoder
+    from .precision import faster_convolutions
 
     dtype, model = faster_convolutions(), PixelCNNHomoencoder()
     value, reference = alternate(_decoder(model, dtype), _bare(model, dtype), seconds)
