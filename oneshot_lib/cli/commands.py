@@ -137,13 +137,14 @@ def results(
 ) -> None:
     """Every number with its error beside the paper's: the book's, and those of your own runs."""
     from oneshot_lib.cli import tables
+    from oneshot_lib.experiments import EXPERIMENTS
     from oneshot_lib.runs import results as records
 
     if keep is not None:
         kept = records.keep(keep, replace)
         note([f"kept {len(kept)} records in results/; `oneshot results --write` puts them into the tables"])
     if write:
-        note([f"written: {', '.join(p.name for p in records.write_tables())}"])
+        note([f"written: {', '.join(p.name for p in records.write_tables(EXPERIMENTS.values()))}"])
     found = records.collect(*tables.known_filters(paper, item, preset))
     put([{"source": source, **r.to_json()} for source, r in found], as_json, tables.results_text(found))
 

@@ -112,7 +112,7 @@ class Experiment:
 
     `data` is "characters" or "digits"; of other data, no pictures, its name, and `numbers()` opens them. `minutes` are expected on two
     cores for quick and laptop, on one GPU for full. `also` are the items, besides its own, that its records stand
-    under.
+    under; `headlines` its numbers that stand in the README, by (row's key, metric, kind).
     """
 
     name: str
@@ -125,6 +125,7 @@ class Experiment:
     presets: Mapping[str, Settings]
     minutes: Mapping[str, float]
     also: tuple[str, ...] = ()
+    headlines: tuple[tuple[str, str, str], ...] = ()
     numbers: Callable | None = None
 
     @property

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oneshot_lib.data.files import shorten, write_whole
-from oneshot_lib.runs.folder import claim, configuration
 from oneshot_lib.runs import places
 from oneshot_lib.runs.experiment import Experiment
+from oneshot_lib.runs.folder import claim, configuration
 from oneshot_lib.runs.records import Record, read_run, write_records
 
 PATIENCE = 30.0  # seconds in which an interrupted run may save itself

@@ -1,11 +1,14 @@
 """Records say what they are, and never stand in a column with another preset's."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from made import DATA, record
 
+from oneshot_lib.experiments import EXPERIMENTS
 from oneshot_lib.runs import places, records, results
+from oneshot_lib.runs.records import Record
 
 
 @pytest.fixture
@@ -40,6 +43,17 @@ def test_a_broken_record_of_the_users_is_named_and_left_out_and_one_of_the_book_
         results.collect()
 
 
+def headlined(*found: Record):
+    """An experiment with these records' numbers as its headlines."""
+    rows = [SimpleNamespace(key=f"row{i}", name=made.row) for i, made in enumerate(found)]
+    return SimpleNamespace(name=found[0].experiment, rows=rows,
+                           headlines=[(row.key, made.metric, made.kind) for row, made in zip(rows, found, strict=True)])
+
+
+def readme_of(*found: Record) -> str:
+    return results.render_readme(list(found), f"{results.BEGIN}\n{results.END}", [headlined(*found)])
+
+
 def test_bounds_are_marked_as_bounds():
     assert record().shown() == "≤ 98.12 ± 0.17"
     assert record(kind="iw", k=50, error=None).shown() == "≤ 98.12"
@@ -53,8 +67,7 @@ def test_an_accuracy_is_in_per_cent_and_no_bound():
                    paper_value=98.8, floor=None)  # fmt: skip
     assert found.shown() == "95.1 ± 0.6 %" and found.published() == "98.8 %"
     assert record().published() == "≤ 96.5" and record(paper_value=None).published() == ""
-    for text in (results.to_text(results.table([("book", found)])), results.render_readme(
-            [found], f"{results.BEGIN}\n{results.END}"), results.render_book([found])):  # fmt: skip
+    for text in (results.to_text(results.table([("book", found)])), readme_of(found), results.render_book([found])):  # fmt: skip
         assert "98.8 %" in text and "95.1 ± 0.6 %" in text and "≤ 95" not in text
 
 
@@ -64,9 +77,9 @@ def test_nats_per_pixel_have_four_decimals_and_their_unit():
     assert found.shown() == "0.0422 ± 0.0006 nats/dim" and found.published() == "0.9 nats/dim"
     assert found.shown_floor() == "0.0651" and record().shown_floor() == "44.3"
     assert record(floor=None).shown_floor() == "" and records.failed(found, "diverged").shown() == "failed"
-    for text in (results.to_text(results.table([("book", found)])), results.render_readme(
-            [found], f"{results.BEGIN}\n{results.END}"), results.render_book([found])):  # fmt: skip
-        assert "0.0422 ± 0.0006 nats/dim" in text and "0.9 nats/dim" in text and "0.0651" in text and "≤ 0." not in text
+    for text in (results.to_text(results.table([("book", found)])), readme_of(found), results.render_book([found])):  # fmt: skip
+        assert "0.0422 ± 0.0006 nats/dim" in text and "0.9 nats/dim" in text and "≤ 0." not in text
+        assert "0.0651" in text or text.startswith(results.BEGIN)  # the README has no floors
 
 
 def test_a_correlation_has_no_unit():
@@ -173,7 +186,7 @@ def test_tables_that_somebody_wrote_are_left_alone(house):
     root, _ = house
     (root / "results/RESULTS.md").write_text("# My results\n")
     with pytest.raises(ValueError, match="RESULTS.md: expected the generated tables"):
-        results.write_tables()
+        results.write_tables([headlined(record())])
     assert (root / "results/RESULTS.md").read_text() == "# My results\n"
 
 
@@ -182,9 +195,9 @@ def test_writing_the_tables_twice_changes_nothing(house):
     records.write_record(root / "results", record())
     records.write_record(root / "results", record(metric="train NLL"))
     (root / "README.md").write_text(f"before\n{results.BEGIN}\nold\n{results.END}\nafter\n")
-    results.write_tables()
+    results.write_tables([headlined(record())])
     first = [(root / name).read_text() for name in ("README.md", "results/RESULTS.md")]
-    results.write_tables()
+    results.write_tables([headlined(record())])
     assert first == [(root / name).read_text() for name in ("README.md", "results/RESULTS.md")]
     readme, book = first
     assert readme.startswith("before\n") and readme.endswith("after\n") and "old" not in readme
@@ -192,9 +205,26 @@ def test_writing_the_tables_twice_changes_nothing(house):
     assert f"({record().file})" in book and "train NLL" in book
 
 
+def test_the_readme_has_the_headlines_alone_of_the_largest_preset_and_the_first_seed():
+    found = [record(preset="quick", value=300.0), record(seed=1, value=99.0), record(), record(metric="train NLL"),
+             record(row="another")]  # fmt: skip
+    experiment = headlined(record())
+    text = results.render_readme(found, f"{results.BEGIN}\n{results.END}", [experiment])
+    (line,) = [line for line in text.splitlines() if line.startswith("| Rezende")]
+    assert line == (f"| Rezende, table 3 | {record().row} | test NLL, bound | ≤ 96.5 | [≤ 98.12 ± 0.17](results/"
+                    f"{record().file}) | laptop |")
+    full = results.render_readme([*found, record(preset="full", value=96.0)], f"{results.BEGIN}\n{results.END}", [experiment])
+    assert "≤ 96.00" in full and "98.12" not in full
+
+
+def test_every_headline_is_a_number_that_can_be_and_the_book_has_it():
+    found = records.read_records(places.book_results())
+    assert len(results.headlines(found, EXPERIMENTS.values())) == sum(len(e.headlines) for e in EXPERIMENTS.values()) == 12
+
+
 def test_a_readme_with_broken_markers_is_refused():
     with pytest.raises(ValueError, match="README.md: expected one"):
-        results.render_readme([], f"{results.BEGIN}\n{results.BEGIN}")
+        results.render_readme([], f"{results.BEGIN}\n{results.BEGIN}", [])
 
 
 def test_the_committed_tables_are_those_of_the_committed_records():
@@ -205,13 +235,13 @@ def test_the_committed_tables_are_those_of_the_committed_records():
     assert (root / "results/RESULTS.md").read_text() == results.render_book(found), "run: oneshot results --write"
     readme = (root / "README.md").read_text() if (root / "README.md").is_file() else ""
     if results.BEGIN in readme:
-        assert readme == results.render_readme(found, readme), "run: oneshot results --write"
+        assert readme == results.render_readme(found, readme, EXPERIMENTS.values()), "run: oneshot results --write"
 
 
 def test_outside_of_a_checkout_there_is_nothing_to_write(monkeypatch, tmp_path):
     monkeypatch.setattr(places, "checkout", lambda: None)
     assert places.book_results() == places.PACKAGE / "_results"
-    for call in (results.write_tables, lambda: results.keep(tmp_path)):
+    for call in (lambda: results.write_tables([]), lambda: results.keep(tmp_path)):
         with pytest.raises(ValueError, match="without"):
             call()
 

@@ -212,6 +212,7 @@ CRITICS = Experiment(
                          channels=8, warmup=1, checkpoint_every=2, threads=1, products="float32"),
     },
     minutes={"quick": 0.3, "laptop": 60, "full": 60},
+    headlines=(("prototypical", of(RECOGNIZABILITY, "people"), ALL),),
 )
 PLANE = Experiment(
     "boutin-plane",
@@ -227,5 +228,6 @@ PLANE = Experiment(
         "quick": replace(PLANE_FULL, rows=QUICK_ROWS, characters=2, drawings=4, tests=20, exemplars=1, threads=1),
     },
     minutes={"quick": 0.3, "laptop": 20, "full": 60},
+    headlines=(("omniglot28-vhe-pixelcnn-longer", RECOGNIZABILITY, "60 characters of 30-20"),),
 )
 TABLES = (CRITICS, PLANE)

@@ -197,6 +197,7 @@ TABLE1 = Experiment(
     },
     minutes={"quick": 0.3, "laptop": 90, "full": 2_400},
     also=("failure-curves",),
+    headlines=(("pixelcnn-vhe", SHOTS.format(5, 20), ACROSS),),
 )
 TABLE2 = Experiment(
     "hewitt-table2",
@@ -217,5 +218,7 @@ TABLE2 = Experiment(
     },
     minutes={"quick": 0.3, "laptop": 120, "full": 900},
     also=("table3",),
+    headlines=(("vhe-nearest-longer", SHOTS.format(1, 20), ACROSS), ("vhe-nearest-longer", SHOTS.format(1, 20), WITHIN),
+               ("vhe-nearest-longer", JOINT, "bound")),
 )
 TABLES = (TABLE1, TABLE2, FIGURE3)

@@ -8,6 +8,7 @@ serving `elements` targets.
 
 from dataclasses import dataclass, replace
 
+from oneshot_lib.experiments.hewitt.tables import ACROSS, SHOTS
 from oneshot_lib.runs.experiment import DRAWINGS, TWO_OR_MORE, Experiment, Range, Row, Settings
 
 REFERENCE = "Reed et al. 2018, Few-shot Autoregressive Density Estimation"
@@ -138,6 +139,7 @@ OMNIGLOT = Experiment(
         "quick": replace(OMNIGLOT_FULL, shots=(1, 2), shares=(0.5, 0.5), **QUICK),
     },
     minutes={"quick": 0.3, "laptop": 140, "full": 600},
+    headlines=(("attention", NLL.format(1), "exact"),),
 )
 INVERSION = Experiment(
     "reed-inversion",
@@ -155,6 +157,7 @@ INVERSION = Experiment(
         "quick": replace(INVERSION_FULL, **QUICK),
     },
     minutes={"quick": 0.3, "laptop": 60, "full": 300},
+    headlines=(("attention", NLL.format(1), "exact"),),
 )
 CLASSIFICATION = Experiment(
     "reed-classification",
@@ -171,5 +174,6 @@ CLASSIFICATION = Experiment(
         "quick": replace(CLASSIFICATION_FULL, shots=(1, 2), shares=(0.5, 0.5), episodes=1, ways=3, asked=(1,), **QUICK),
     },
     minutes={"quick": 0.3, "laptop": 90, "full": 500},
+    headlines=(("conditional", SHOTS.format(1, 20), ACROSS),),
 )
 TABLES = (OMNIGLOT, INVERSION, CLASSIFICATION)
