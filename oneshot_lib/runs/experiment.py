@@ -110,9 +110,9 @@ class Settings:
 class Experiment:
     """A table or figure of a paper: which data, which models, which presets, and the minutes they take.
 
-    `data` is "characters" or "digits"; of other data, no pictures, its name, and `numbers()` opens them. `minutes` are expected on two
-    cores for quick and laptop, on one GPU for full. `also` are the items, besides its own, that its records stand
-    under; `headlines` its numbers that stand in the README, by (row's key, metric, kind).
+    `data` is "characters" or "digits"; of other data, no pictures, its name, and `numbers()` opens them. `minutes` are
+    expected on two cores for quick and laptop, on one GPU for full. `also` are the items, besides its own, that its
+    records stand under; `headlines` its numbers that stand in the README, by (row's key, metric, kind).
     """
 
     name: str

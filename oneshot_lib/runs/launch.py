@@ -203,8 +203,9 @@ def _finish(out: Path, preset: str, code: int, said: dict, stopped_by: int | Non
         try:
             if records and preset != "quick":
                 write_records(places.store() / records[0].file, records)
-        except OSError as error:
-            message = f"done, but {shorten(places.store())} can't be written ({error.strerror}): keep the records yourself"
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            message = f"done, but {shorten(places.store())} can't be written ({why}): keep the records yourself"
         write_whole(out / "DONE", b"")
         return _done(out, message)
     if stopped_by is not None:

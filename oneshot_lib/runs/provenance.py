@@ -2,8 +2,8 @@
 
 What decides the numbers of an experiment is the library without the parts that stand beside it (`BESIDE`) and without
 the other papers' folders, and the code cells of its notebook. A sentence in a chapter, a widget, a test or another
-paper's table is none of it: a record is `dirty` where the code that it came from is in no commit, or in several, and for
-no other reason.
+paper's table is none of it: a record is `dirty` where the code that it came from is in no commit, or in several, and
+for no other reason.
 """
 
 import json
@@ -31,8 +31,8 @@ def revision(experiment: Experiment) -> tuple[str | None, bool | None]:
 
 
 def provenance(revisions: list, experiment: Experiment) -> tuple[str | None, bool | None]:
-    """The commit that a record carries, the last of those that worked on its run, and whether it is not the whole truth:
-    at one of them what decides the numbers differed from the commit, or it is another in one commit than in the next.
+    """The commit that a record carries, the last of those that worked on its run, and whether it is not the whole
+    truth: at one of them what decides the numbers differed from the commit, or it is another in an earlier one.
     """
     commit, _ = revisions[-1]
     if commit is None:

@@ -8,9 +8,9 @@ stands only what is its own:
      "rows": [{"row": "ST + additive, 20 steps", "shared": {"minutes": ..., "weights": ...},
                "numbers": [{"metric": "test NLL", "kind": "bound", "value": ..., "error": ...}, ...]}, ...]}
 
-A run writes them into its own folder. `results/` of a checkout holds those that the book stands on, an installed package
-carries a copy of them, and laptop and full runs are also kept in the user's own store (`places`). Tables are rendered
-from records and from nothing else (`results`).
+A run writes them into its own folder. `results/` of a checkout holds those that the book stands on, an installed
+package carries a copy of them, and laptop and full runs are also kept in the user's own store (`places`). Tables are
+rendered from records and from nothing else (`results`).
 """
 
 import json
@@ -272,9 +272,10 @@ def read_records(folder: Path, left_out: list[str] | None = None) -> list[Record
     """Every record of a folder, in the order of the tables. A folder that is not there holds none.
 
     A file that is no run's raises ValueError, which names it; where there is a list `left_out`, its line goes there
-    instead. Hidden files are nobody's records. A store may hold files of an earlier version, a number each.
+    instead. Hidden files are nobody's records. A store may hold files of an earlier version, a number each: of two
+    records with one id the newer one counts.
     """
-    found = []
+    found: list[Record] = []
     for path in sorted(p for p in (*folder.glob("*.json"), *folder.glob("*/*.json")) if not p.name.startswith(".")):
         try:
             found += read_run(path)
@@ -282,7 +283,7 @@ def read_records(folder: Path, left_out: list[str] | None = None) -> list[Record
             if left_out is None:
                 raise
             left_out.append(str(error))
-    return in_order(found)
+    return in_order({r.id: r for r in sorted(found, key=lambda r: r.created)}.values())
 
 
 def in_order(found: Iterable[Record]) -> list[Record]:

@@ -14,7 +14,7 @@ def record(**changes) -> Record:
         paper="rezende", item="table3", row="ST + additive, 20 steps", metric="test NLL", unit="nats", kind="bound",
         value=98.123, error=0.171, n=24_000, paper_value=96.5, preset="laptop", minutes=31.0,
         device="cpu: x, 2 threads", seed=0, commit="c0ffee", dirty=False, data=DATA, floor=44.3, weights="ab" * 32,
-        command="oneshot run rezende-table3 --preset laptop --seed 0")  # fmt: skip
+        command="oneshot run rezende-table3 --preset laptop --seed 0", created="2026-01-01T00:00:00+00:00")  # fmt: skip
     return Record(**{**values, **changes})
 
 

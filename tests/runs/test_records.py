@@ -140,6 +140,9 @@ def test_the_records_of_an_earlier_version_are_read_a_number_a_file(tmp_path):
     (tmp_path / "old.json").write_text(json.dumps(record().to_json()))
     records.write_record(tmp_path, record(seed=1))
     assert records.read_records(tmp_path) == [record(), record(seed=1)]
+    later = record(value=97.0, created="2099-01-01T00:00:00+00:00")  # made again by this version
+    records.write_record(tmp_path, later)
+    assert records.read_records(tmp_path) == [later, record(seed=1)]
 
 
 def test_no_number_changed_when_the_records_moved_into_their_runs_files():
