@@ -1,8 +1,8 @@
 """The tables of the papers, a folder a paper: what can be run, and how much of it at every preset.
 
 `tables.py` of a folder says what its tables are, without torch; the other files train and measure. `quick` is seconds
-on a laptop, `laptop` up to two and a half hours on two cores, `full` the paper's scale on one GPU. `quick` and
-`laptop` are the full settings with less of everything but `MORE`.
+anywhere, `laptop` real numbers on two cores, `full` the paper's scale on one GPU; how long each takes stands in
+`Experiment.minutes` and nowhere else. `quick` and `laptop` are the full settings with less of everything but `MORE`.
 
 >>> from oneshot_lib.experiments import experiment
 >>> experiment("rezende-table3").settings("laptop").test_draws

@@ -173,7 +173,7 @@ TABLE2_ROWS = (
     SetRow("vhe-area", "PixelCNN VHE, averaged areas", "pixelcnn", "vhe", "area_steps", continues=True, printed=PRINTED,
            preprocessing="28-area"),
     SetRow("vhe-nearest-longer", "PixelCNN VHE, nearest pixels, longer", "pixelcnn", "vhe", "longer_steps",
-           printed=PRINTED),  # a laptop's four hours: asked for by -p rows=vhe-nearest-longer
+           printed=PRINTED),  # asked for by -p rows=vhe-nearest-longer
 )
 TABLE1_FULL = ObjectiveSettings(rows=tuple(row.key for row in TABLE1_ROWS))
 TABLE2_FULL = FlagshipSettings(rows=("vhe-nearest", "vhe-area"), smallest_support=1, sets="drawings")

@@ -70,7 +70,7 @@ TABLE1_ROWS = (
     SequentialRow("fc-cgru-t30", "FC + CGRU, 30 steps", "cgru", 30, "fully-connected", share=0.5),  # the book's own
     SequentialRow("fc-cgru-t80", "FC + CGRU, 80 steps", "cgru", 80, "fully-connected", printed={"test": 98.7}),
 )
-# every variety of `oneshot_lib.attention`, named here too since the command line waits for no torch
+# varieties of `oneshot_lib.attention` by their names, since the command line waits for no torch
 VARIETIES = ("translation", "translation-scale", "axis-aligned", "similarity", "rotated", "affine", "multiple",
              "gaussian", "fully-connected", "random", "error-large", "error-printed")
 DISTINCT = ("axis-aligned", "affine", "multiple", "gaussian", "fully-connected", "random", "error-large",
