@@ -72,13 +72,21 @@ def presets(found: dict) -> dict[str, str]:
         "quick": "too little memory or disk" if small else "yes, in seconds",
         "laptop": "too little memory or disk"
         if small
-        else "yes, in up to two and a half hours an experiment"
+        else f"yes, in up to {longest()} an experiment"
         if found["cores"] >= 2
         else "yes, slowly: it is meant for two cores",
         "full": f"yes, on {found['gpus'][0]}"
         if found["gpus"]
         else "no: it wants a CUDA GPU (--device cpu takes weeks)",
     }
+
+
+def longest() -> str:
+    """What the experiment takes that takes longest on a laptop."""
+    from oneshot_lib.cli.tables import duration
+    from oneshot_lib.experiments import EXPERIMENTS
+
+    return duration(max(e.minutes["laptop"] for e in EXPERIMENTS.values()))
 
 
 def advice(found: dict) -> list[str]:

@@ -17,10 +17,10 @@ def columns(rows: list[list[str]], heading: list[str]) -> str:
 
 
 def duration(minutes: float) -> str:
-    """A length of time as one says it: "12 s", "60 min", "25 h"."""
+    """A length of time as one says it: "12 s", "140 min", "25 h"."""
     if minutes < 1:
         return f"{60 * minutes:.0f} s"
-    return f"{minutes:.0f} min" if minutes <= 120 else f"{minutes / 60:.0f} h"
+    return f"{minutes:.0f} min" if minutes <= 180 else f"{minutes / 60:.0f} h"
 
 
 # --- list ---------------------------------------------------------------------------------------------------
