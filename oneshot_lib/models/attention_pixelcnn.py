@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from .few_shot import FewShotConfig, FewShotPixelCNN, check_draws, check_size, check_support
 from .pixelcnn import GatedPixelCNN, PixelCNNConfig, check_images
+from .sampling_caches import Diagonals, Line, Rows, as_matrix, by_lines
 from .set_encoders import channels_last, single
 
 
@@ -106,8 +107,41 @@ class SupportMemory(nn.Module):
         return parts.permute(0, 2, 1, 4, 5, 3).flatten(2, 4)
 
 
+class AttentionCache:
+    """A read of the support: its keys, scaled, and what the positions add to the queries, (H W, 1, 2C) by lines."""
+
+    @staticmethod
+    def lead(layer: nn.Module, lead: int) -> int:
+        return lead
+
+    def __init__(self, layer: nn.Module, order: Diagonals | Rows, lead: int, noise: Tensor, y: Memory):
+        self.order, self.n, self.heads, c = order, len(noise), layer.heads, layer.out.out_channels
+        self.keys, self.values = (part.to(noise) for part in y)
+        hidden, query, out = (as_matrix(part.weight) for part in (layer.hidden, layer.query, layer.out))
+        self.hidden, self.query, self.out = hidden[:c], query, out
+        self.bias_q, self.bias = layer.query.bias, layer.out.bias
+        where = positions((order.rows, order.columns), noise)
+        self.placed = by_lines(F.conv2d(where, layer.hidden.weight[:, c:], layer.hidden.bias), order)
+
+    def step(self, t: int, v: Tensor | None, h: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        here = self.order.horizontal(t)
+        return v, None if here is None else self._read(here, h)
+
+    def _read(self, line: Line, h: Tensor) -> Tensor:
+        hidden = (h @ self.hidden).view(line.count, self.n, -1)
+        hidden = hidden.add_(self.placed[line.start:line.stop]).relu_().flatten(0, 1)
+        q = torch.addmm(self.bias_q, hidden, self.query)
+        q = q.view(line.count, len(self.keys), -1, self.heads, q.shape[-1] // self.heads)  # (m, G, r, heads, d)
+        q = q.permute(1, 3, 0, 2, 4)
+        answer = F.scaled_dot_product_attention(q.flatten(2, 3), self.keys, self.values)  # (G, heads, m r, d)
+        answer = answer.unflatten(2, (line.count, -1)).permute(2, 0, 3, 1, 4).reshape(len(h), -1)
+        return torch.add(h, self.bias).addmm_(answer, self.out)
+
+
 class AttentionLayer(nn.Module):
     """A read between two gated layers: the horizontal stack's state asks, the support answers."""
+
+    cache = AttentionCache
 
     def __init__(self, config: AttentionConfig):
         super().__init__()

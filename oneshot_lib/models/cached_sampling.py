@@ -31,9 +31,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from .attention_pixelcnn import Memory
-from .pixelcnn import GatedPixelCNN, PixelCNN
 from .sampling_caches import Diagonals, GatedCache, Rows, cache_of
+
+Given = Tensor | tuple | None
 
 # Threads share out the images, not the products: so they need not meet at every one of them, which would cost what it
 # saves, and far more where other programs want the cores. A share has as many multiplications in an average step's
@@ -42,7 +42,7 @@ _SHARE = 2**22
 
 
 @torch.no_grad()
-def sample_naive(model: GatedPixelCNN | PixelCNN, noise: Tensor, y: Tensor | Memory | None = None) -> Tensor:
+def sample_naive(model: nn.Module, noise: Tensor, y: Given = None) -> Tensor:
     """An image for each of the uniform numbers (n, H, W): H * W passes of the whole network; (n, 1, H, W)."""
     x, given = torch.zeros_like(noise)[:, None], () if y is None else (y,)
     with torch.autocast(noise.device.type, enabled=False):
@@ -61,13 +61,14 @@ def inverse_cdf(logits: Tensor, u: Tensor) -> Tensor:
     return (logits.softmax(1).cumsum(1)[:, :-1] <= u[:, None]).sum(1).to(logits.dtype)
 
 
-def sample_cached(model: GatedPixelCNN | PixelCNN, noise: Tensor, y: Tensor | Memory | None = None) -> Tensor:
+def sample_cached(model: nn.Module, noise: Tensor, y: Given = None) -> Tensor:
     """The same images as `sample_naive`, sooner: uniform noise (n, H, W) -> (n, 1, H, W).
 
-    y is what the model is given: None, maps (n, Cy, H, W) or (n, Cy, 1, 1), or for an `AttentiveStack` a `Memory` of G
-    support sets, each for n / G images. On a CPU the images are shared out to torch's threads where there are enough.
+    `model` is a PixelCNN that names the layers of a pixel's way, `sampled`, each with its `cache`. y is what it is
+    given: None, maps (n, Cy, H, W) or (n, Cy, 1, 1), or a named tuple of tensors (G, ...) of G support sets, each for
+    n / G images. On a CPU the images are shared out to torch's threads where there are enough.
     """
-    layers = [model.first, *model.layers] if isinstance(model, PixelCNN) else list(model.layers)
+    layers = model.sampled
     leads = vertical_leads(layers)
     order = pixel_order(tuple(noise.shape[1:]), leads)
     with _one_thread() as threads:
@@ -78,25 +79,25 @@ def sample_cached(model: GatedPixelCNN | PixelCNN, noise: Tensor, y: Tensor | Me
             return torch.cat(list(pool.map(lambda part: _sample(model, layers, leads, order, *part), parts)))
 
 
-def shares(noise: Tensor, y: Tensor | Memory | None, count: int) -> list[tuple[Tensor, Tensor | Memory | None]]:
+def shares(noise: Tensor, y: Given, count: int) -> list[tuple[Tensor, Given]]:
     """Noise and y of at most `count` nearly equal parts of the images; a support set is not divided."""
-    sets = len(y.keys) if isinstance(y, Memory) else len(noise)
+    sets = len(y[0]) if isinstance(y, tuple) else len(noise)
     count = min(count, sets) if noise.device.type == "cpu" else 1
     if count < 2:
         return [(noise, y)]
     per_set = noise.unflatten(0, (sets, -1)).tensor_split(count)
     if y is None:
         given = [None] * count
-    elif isinstance(y, Memory):
-        given = map(Memory, y.keys.tensor_split(count), y.values.tensor_split(count))
+    elif isinstance(y, tuple):
+        given = map(type(y)._make, zip(*(part.tensor_split(count) for part in y), strict=True))
     else:
         given = y.tensor_split(count)
     return [(part.flatten(0, 1), of_part) for part, of_part in zip(per_set, given, strict=True)]
 
 
 @torch.no_grad()
-def _sample(model: GatedPixelCNN | PixelCNN, layers: list[nn.Module], leads: list[int], order: Diagonals | Rows,
-            noise: Tensor, y: Tensor | Memory | None) -> Tensor:
+def _sample(model: nn.Module, layers: list[nn.Module], leads: list[int], order: Diagonals | Rows,
+            noise: Tensor, y: Given) -> Tensor:
     with torch.autocast(noise.device.type, enabled=False):
         stack = [cache_of(layer)(layer, order, lead, noise, y)
                  for layer, lead in zip(layers, leads[1:], strict=True)]
@@ -131,7 +132,7 @@ class Pixels:
     """The output layer and the draw. Two levels need no distribution function: the difference of the logits is compared
     with a threshold."""
 
-    def __init__(self, model: GatedPixelCNN | PixelCNN, order: Diagonals | Rows, noise: Tensor):
+    def __init__(self, model: nn.Module, order: Diagonals | Rows, noise: Tensor):
         weight, self.bias, self.levels = model.output.weight.flatten(1).T, model.output.bias, model.config.levels
         self.order, self.shape = order, noise.shape
         self.place = order.order.to(noise.device)
@@ -159,7 +160,7 @@ class Pixels:
         return pages.T.reshape(len(pages.T), 1, *self.shape[1:])
 
 
-def _largest_product(model: GatedPixelCNN | PixelCNN, order: Diagonals | Rows, n: int) -> int:
+def _largest_product(model: nn.Module, order: Diagonals | Rows, n: int) -> int:
     """Multiplications of the largest product of an average step."""
     return n * order.rows * order.columns // len(order.steps) * max(p.numel() for p in model.parameters())
 

@@ -33,6 +33,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .cached_sampling import sample_cached
+from .sampling_caches import GatedCache, MaskedCache
+
 
 @dataclass(frozen=True)
 class PixelCNNConfig:
@@ -67,6 +70,8 @@ class MaskedConv2d(nn.Conv2d):
     graph, so the weight itself is never edited. `padding` keeps the size. Raises ValueError for another mask.
     """
 
+    cache = MaskedCache
+
     def __init__(self, mask: str, in_channels: int, out_channels: int, kernel: int):
         if mask not in ("A", "B"):
             raise ValueError(f"mask is {mask!r}; expected 'A' (without the pixel itself) or 'B' (with it)")
@@ -97,6 +102,11 @@ class PixelCNN(nn.Module):
                                     for _ in range(config.layers - 1))
         self.output = nn.Conv2d(config.channels, config.levels, 1)
 
+    @property
+    def sampled(self) -> list[nn.Module]:
+        """The layers in the order in which a pixel passes through them."""
+        return [self.first, *self.layers]
+
     def logits(self, x: Tensor) -> Tensor:
         """x (B, 1, H, W) in 0 .. levels - 1 -> (B, levels, H, W). Pixel i depends on some of the pixels before it: the
         blind spot is not among them. Raises ValueError on another shape."""
@@ -114,8 +124,6 @@ class PixelCNN(nn.Module):
     def sample(self, size: tuple[int, int], n: int | None = None, generator: torch.Generator | None = None,
                noise: Tensor | None = None) -> Tensor:
         """n draws of `size` (H, W), as `GatedPixelCNN.sample`: (n, 1, H, W), 0. .. levels - 1."""
-        from .cached_sampling import sample_cached
-
         return sample_cached(self, _uniform(self.output.weight, size, n, generator, noise))
 
 
@@ -155,6 +163,8 @@ class _Gate(torch.autograd.Function):
 
 class GatedLayer(nn.Module):
     """One layer of both stacks. The first sees the image, without the pixel itself; the others see both stacks."""
+
+    cache = GatedCache
 
     def __init__(self, config: PixelCNNConfig, index: int):
         super().__init__()
@@ -213,6 +223,11 @@ class GatedPixelCNN(nn.Module):
         self.layers = nn.ModuleList(GatedLayer(config, i) for i in range(config.layers))
         self.output = nn.Conv2d(config.channels, config.levels, 1)
 
+    @property
+    def sampled(self) -> list[nn.Module]:
+        """The layers in the order in which a pixel passes through them."""
+        return list(self.layers)
+
     def scale(self, x: Tensor) -> Tensor:
         """Levels 0 .. levels - 1 -> [0, 1]: what the first layer reads."""
         return x / (self.config.levels - 1)
@@ -248,8 +263,6 @@ class GatedPixelCNN(nn.Module):
         taken from `generator` unless given. Every activation is computed once (`cached_sampling`), in the parameters'
         precision. Raises ValueError where n and shapes do not fit.
         """
-        from .cached_sampling import sample_cached
-
         if n is None and noise is None and y is not None:
             n = len(y[0] if isinstance(y, tuple) else y)
         noise = _uniform(self.output.weight, size, n, generator, noise)

@@ -6,7 +6,7 @@ A layer's cache has one method, which is the layer's own `forward` for a few pix
 
 and one number before it exists: `lead(layer, lead)`, how many columns to the right of pixel (i, j) the rows above must
 be known where the layer's own output is needed `lead` columns to the right. Layers are kept as they are: a cache reads
-the weights and rearranges them.
+the weights and rearranges them. Which cache is a layer's, its class says (`cache`): nothing here knows a model.
 
 What comes in is stored on a `Page`, with a margin of zeros, which is the padding of the convolutions. The
 neighbourhoods of pixels that lie in one `Line` are then a strided view of the page; copied out, they are the rows of a
@@ -23,9 +23,6 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from .attention_pixelcnn import AttentionLayer, Memory, positions
-from .pixelcnn import GatedLayer, MaskedConv2d
 
 
 class Line(NamedTuple):
@@ -148,10 +145,10 @@ class GatedCache:
     when the vertical stack comes to it until its pixels are written."""
 
     @staticmethod
-    def lead(layer: GatedLayer, lead: int) -> int:
+    def lead(layer: nn.Module, lead: int) -> int:
         return lead + layer.reach
 
-    def __init__(self, layer: GatedLayer, order: Diagonals | Rows, lead: int, noise: Tensor, y: Tensor | None):
+    def __init__(self, layer: nn.Module, order: Diagonals | Rows, lead: int, noise: Tensor, y: Tensor | None):
         n, columns, c, r = len(noise), order.columns, layer.out.in_channels, layer.reach
         seen, own, self.by_rows = layer.horizontal.in_channels, 0 if layer.first else 1, isinstance(order, Rows)
         self.order, self.ahead, self.came, self.first = order, lead, lead + r, layer.first
@@ -160,8 +157,8 @@ class GatedCache:
         self.rows_seen, self.columns_seen = (r, r, r + own, 2 * r + 1), (0, r, 1, r + own)
         self._weights(layer, noise.new_tensor([2.0, 1.0]).repeat_interleave(c), n)
         for_v, for_h = layer.condition(y.to(noise)) if layer.condition_h is not None else (None, None)
-        self.for_v = None if for_v is None else _by_lines(for_v, order) * self.twice
-        self.for_h = None if for_h is None else _by_lines(for_h, order) * self.twice + self.constant
+        self.for_v = None if for_v is None else by_lines(for_v, order) * self.twice
+        self.for_h = None if for_h is None else by_lines(for_h, order) * self.twice + self.constant
         if self.for_h is None:
             self.across.bias = self.constant
         self.row = noise.new_empty(columns, n, 2 * c) if self.by_rows else None
@@ -169,17 +166,17 @@ class GatedCache:
         self.places: dict[int, tuple] = {}
         self.following: GatedCache | None = None
 
-    def _weights(self, layer: GatedLayer, twice: Tensor, n: int) -> None:
+    def _weights(self, layer: nn.Module, twice: Tensor, n: int) -> None:
         """As matrices, `twice` what leads to f; what a gate hands on to the next layer's v or to `out` is negative."""
         self.twice, sign = twice, 1 if layer.first else -1
         self.by_above = not (layer.first or layer.last)  # W_vh v is a 1x1 of W_v * v, and no convolution by itself
-        self.left = Product(_matrix(layer.horizontal.weight) * twice, None, n)
+        self.left = Product(as_matrix(layer.horizontal.weight) * twice, None, n)
         self.above = None if layer.vertical is None else \
-            Product(sign * _matrix(layer.vertical.weight) * twice, layer.vertical.bias * twice, n)
-        across = _matrix(layer.across.weight) * twice
+            Product(sign * as_matrix(layer.vertical.weight) * twice, layer.vertical.bias * twice, n)
+        across = as_matrix(layer.across.weight) * twice
         self.across = Product(across / twice[:, None] if self.by_above else sign * across, None, n)
         self.constant = (layer.horizontal.bias + layer.across.bias) * twice
-        self.back, self.bias = -_matrix(layer.out.weight), layer.out.bias
+        self.back, self.bias = -as_matrix(layer.out.weight), layer.out.bias
 
     def step(self, t: int, v: Tensor | None, h: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         here, ahead = self.order.horizontal(t), self.order.vertical(t, self.ahead)
@@ -254,14 +251,14 @@ class MaskedCache:
     """A masked convolution of the PixelCNN with the blind spot: one page, and no vertical stack."""
 
     @staticmethod
-    def lead(layer: MaskedConv2d, lead: int) -> int:
+    def lead(layer: nn.Module, lead: int) -> int:
         return max(lead, layer.kernel_size[0] // 2)  # pixels of this step are all that later layers add
 
-    def __init__(self, layer: MaskedConv2d, order: Diagonals | Rows, lead: int, noise: Tensor, y: None):
+    def __init__(self, layer: nn.Module, order: Diagonals | Rows, lead: int, noise: Tensor, y: None):
         r = layer.kernel_size[0] // 2
         self.order, self.first, self.seen = order, not layer.own, (r, r, r + 1, 2 * r + 1)
         self.page = Page(noise, layer.in_channels, r, r, r)
-        self.weight, self.bias = _matrix((layer.weight * layer.mask)[:, :, :r + 1]), layer.bias
+        self.weight, self.bias = as_matrix((layer.weight * layer.mask)[:, :, :r + 1]), layer.bias
 
     def step(self, t: int, v: None, h: Tensor | None) -> tuple[None, Tensor | None]:
         here = self.order.horizontal(t)
@@ -275,54 +272,20 @@ class MaskedCache:
         return None, torch.add(h, self.bias).addmm_(seen, self.weight)
 
 
-class AttentionCache:
-    """A read of the support: its keys, scaled, and what the positions add to the queries, (H W, 1, 2C) by lines."""
-
-    @staticmethod
-    def lead(layer: AttentionLayer, lead: int) -> int:
-        return lead
-
-    def __init__(self, layer: AttentionLayer, order: Diagonals | Rows, lead: int, noise: Tensor, y: Memory):
-        self.order, self.n, self.heads, c = order, len(noise), layer.heads, layer.out.out_channels
-        self.keys, self.values = (part.to(noise) for part in y)
-        hidden, query, out = (_matrix(part.weight) for part in (layer.hidden, layer.query, layer.out))
-        self.hidden, self.query, self.out = hidden[:c], query, out
-        self.bias_q, self.bias = layer.query.bias, layer.out.bias
-        where = positions((order.rows, order.columns), noise)
-        self.placed = _by_lines(F.conv2d(where, layer.hidden.weight[:, c:], layer.hidden.bias), order)
-
-    def step(self, t: int, v: Tensor | None, h: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-        here = self.order.horizontal(t)
-        return v, None if here is None else self._read(here, h)
-
-    def _read(self, line: Line, h: Tensor) -> Tensor:
-        hidden = (h @ self.hidden).view(line.count, self.n, -1)
-        hidden = hidden.add_(self.placed[line.start:line.stop]).relu_().flatten(0, 1)
-        q = torch.addmm(self.bias_q, hidden, self.query)
-        q = q.view(line.count, len(self.keys), -1, self.heads, q.shape[-1] // self.heads)  # (m, G, r, heads, d)
-        q = q.permute(1, 3, 0, 2, 4)
-        answer = F.scaled_dot_product_attention(q.flatten(2, 3), self.keys, self.values)  # (G, heads, m r, d)
-        answer = answer.unflatten(2, (line.count, -1)).permute(2, 0, 3, 1, 4).reshape(len(h), -1)
-        return torch.add(h, self.bias).addmm_(answer, self.out)
-
-
-_CACHES = {GatedLayer: GatedCache, MaskedConv2d: MaskedCache, AttentionLayer: AttentionCache}
-
-
 def cache_of(layer: nn.Module) -> type:
-    """The class that keeps what a layer of this kind has computed. Raises TypeError for a kind that has none."""
-    for kind, cache in _CACHES.items():
-        if isinstance(layer, kind):
-            return cache
-    raise TypeError(f"layer is a {type(layer).__name__}; expected one of {', '.join(k.__name__ for k in _CACHES)}")
+    """The class that keeps what a layer has computed: the layer's own `cache`. Raises TypeError for one without."""
+    cache = getattr(type(layer), "cache", None)
+    if cache is None:
+        raise TypeError(f"layer is a {type(layer).__name__}, which names no `cache`; expected one that can be sampled")
+    return cache
 
 
-def _matrix(weight: Tensor) -> Tensor:
+def as_matrix(weight: Tensor) -> Tensor:
     """A convolution's weight (out, C, rows, columns) for neighbourhoods, channels last: (rows columns C, out)."""
     return weight.permute(2, 3, 1, 0).flatten(0, 2)
 
 
-def _by_lines(maps: Tensor, order: Diagonals | Rows) -> Tensor:
+def by_lines(maps: Tensor, order: Diagonals | Rows) -> Tensor:
     """Maps (n, C, H, W), or (n, C, 1, 1) for the same everywhere, by lines: (H W, n, C)."""
     rows = maps.permute(2, 3, 0, 1).flatten(0, 1)
     return rows.expand(len(order.order), -1, -1) if len(rows) == 1 else rows[order.order.to(rows.device)]

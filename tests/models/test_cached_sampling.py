@@ -8,14 +8,13 @@ from torch import nn
 
 from oneshot_lib import benchmarks_sampling
 from oneshot_lib.models import cached_sampling, sampling_caches
-from oneshot_lib.models.attention_pixelcnn import AttentionConfig, AttentionPixelCNN
+from oneshot_lib.models.attention_pixelcnn import AttentionCache, AttentionConfig, AttentionPixelCNN
 from oneshot_lib.models.cached_sampling import _sample as sample
 from oneshot_lib.models.cached_sampling import inverse_cdf, pixel_order, sample_cached, sample_naive, vertical_leads
 from oneshot_lib.models.few_shot import ConditionalConfig, ConditionalPixelCNN
 from oneshot_lib.models.meta_pixelcnn import MetaConfig, MetaPixelCNN
 from oneshot_lib.models.pixelcnn import GatedPixelCNN, PixelCNN, PixelCNNConfig
 from oneshot_lib.models.sampling_caches import (
-    AttentionCache,
     Diagonals,
     GatedCache,
     Page,
