@@ -65,7 +65,7 @@ def _training_step(model: SequentialModel, batch: int) -> Callable[[], None]:
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        (-model.log_prob(x, generator).bound.mean()).backward()
+        (-model.terms(x, generator).bound.mean()).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
         optimizer.step()
 

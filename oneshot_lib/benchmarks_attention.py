@@ -73,6 +73,6 @@ def _training_step(name: str, fused: bool | None = None) -> Callable[[], None]:
 
     def step() -> None:
         model.zero_grad(set_to_none=True)
-        (-model.log_prob(x, generator, fused=fused).bound.mean()).backward()
+        (-model.terms(x, generator, fused=fused).bound.mean()).backward()
 
     return step

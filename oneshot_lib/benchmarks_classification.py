@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from .classification import log_scores, pair_log_likelihood
+from .evaluation.classification import log_scores
 from .models.homoencoder import PixelCNNHomoencoder
+from .models.pixelcnn import pair_log_likelihood
 
 CLASSES, QUERIES = 5, 8
 

@@ -62,7 +62,7 @@ def _few_shot(model: FewShotPixelCNN, n: int) -> tuple[Callable[[], None], Calla
     def forward() -> None:
         model.logits(x, x[:, None])
 
-    return lambda: model.sample(x[:, None], generator=generator), forward
+    return lambda: model.draw_like(x[:, None], 1, generator), forward
 
 
 def _draws(model: GatedPixelCNN, n: int) -> Callable[[], None]:

@@ -22,8 +22,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import oneshot_lib
-from oneshot_lib import attention, classification, models, objectives
+from oneshot_lib import attention, models, objectives
 from oneshot_lib.distributions import Bernoulli, DiagonalGaussian
+from oneshot_lib.evaluation import classification
 from oneshot_lib.models import (
     attentive_scan,
     cached_sampling,
@@ -106,7 +107,7 @@ def sequential(fused=None, product_dtype=torch.float32, **changes):
         return (objectives.importance_weighted_bound(weights), model.sample(2, generator), model.draw(2, generator),
                 model.reconstruct(x, generator))
 
-    return Case(make, (ink(2, 1, 9, 9),), lambda model, generator, x: model.log_prob(x, generator, fused=fused).bound,
+    return Case(make, (ink(2, 1, 9, 9),), lambda model, generator, x: model.terms(x, generator, fused=fused).bound,
                 use)
 
 
@@ -127,7 +128,7 @@ def few(kind, config, **settings):
     def use(model, generator, x, support):
         scores = classification.log_scores(model, support, x, generator=generator or torch.Generator("cpu"))
         seen = model.read(x, support) if hasattr(model, "read") else None
-        return scores, seen, model.sample(support, 2, generator=generator)
+        return scores, seen, model.draw_like(support, 2, generator=generator)
 
     return Case(lambda: kind(config(**FEW | settings)), (DRAWINGS, SUPPORT),
                 lambda model, generator, x, support: model.log_prob(x, support), use)
@@ -137,12 +138,12 @@ def sets(make, given=None, unknown="", side=28, **switches):
     x, support = given or (ink(4, 1, side, side), ink(2, 3, 1, side, side))
 
     def learn(model, generator, x, support, set_size):
-        return model.log_prob(x, support, set_size, generator, **switches).bound
+        return model.terms(x, support, set_size, generator, **switches).bound
 
     def use(model, generator, x, support, set_size):
         c = model.sample_class(len(support), generator)
-        weights = model.element_log_weights(x[:len(support)], model.class_posterior(support).mean, 2, generator)
-        return c, weights, model.sample(c, generator)
+        weights = model.element_log_weights(x[:len(support)], model.posterior(support).mean, 2, generator)
+        return c, weights, model.sample_from(c, generator)
 
     return Case(make, (x, support, torch.full((len(support),), 20)), learn, use, unknown)
 
@@ -251,7 +252,7 @@ REST = {
         "the best encoder is a triple of Python's numbers"),
     "scores of numbers": Case(
         lambda: FamilyHomoencoder(FamilyConfig()), (some(3, 4),),
-        lambda model, generator, x: model.class_posterior(x).kl(),
+        lambda model, generator, x: model.posterior(x).kl(),
         lambda model, generator, x: families_1d.scores(model, x, 2, generator, draws=3), "the scores are numbers"),
     "scores of classes": replace(
         sets(deconvolutional), unknown="the classes worth sampling are chosen by their scores",
@@ -382,7 +383,7 @@ def test_a_generator_on_another_device_is_caught(monkeypatch):
 
 # --- and as it is written ---------------------------------------------------------------------------------------------
 
-SOURCES = ["attention", "models", "classification.py", "distributions.py", "evaluation.py", "judging.py",
+SOURCES = ["attention", "models", "evaluation", "distributions.py",
            "objectives.py"]
 FACTORIES = """arange bartlett_window empty eye full hann_window linspace logspace normal ones rand randint randn
 randperm tensor tril_indices triu_indices zeros""".split()

@@ -14,10 +14,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from oneshot_lib.classification import log_scores
 from oneshot_lib.data.episodes import ClassRows
 from oneshot_lib.distributions import DiagonalGaussian
 from oneshot_lib.evaluation import joint_likelihood
+from oneshot_lib.evaluation.classification import log_scores
 from oneshot_lib.experiments.hewitt import sets
 from oneshot_lib.models.homoencoder import Homoencoder
 from oneshot_lib.objectives import importance_weighted_bound
@@ -55,7 +55,7 @@ class Linear(Homoencoder):
             self.x_to_z, self.c_to_z = 0.8 * self.x_to_z, self.c_to_z + torch.tensor([0.1, -0.05]).double()
             self.c_sigma, self.z_sigma = self.c_sigma + 0.3, self.z_sigma + 0.3
 
-    def class_posterior(self, support):
+    def posterior(self, support):
         mean = support.flatten(2).mean(1) @ self.to_c.T
         spread = self.c_sigma if self.exact else self.c_sigma + 0.1 * mean.square()  # it depends on D as well
         return DiagonalGaussian(mean, spread.expand_as(mean))
@@ -63,7 +63,10 @@ class Linear(Homoencoder):
     def class_kl(self, q, c):
         return q.kl()
 
-    def element_posterior(self, x, c):
+    def element_features(self, x):
+        return x
+
+    def element_posterior(self, x, c, seen=None):
         mean = (x.flatten(1) @ self.x_to_z + c @ self.c_to_z)[:, None]
         return DiagonalGaussian(mean, self.z_sigma.expand_as(mean))
 
@@ -80,7 +83,7 @@ class Linear(Homoencoder):
 
     def bound(self, x, support):
         """What the terms of one x (4,) are on average, under q of one support: log-likelihood, KL of z, KL of c."""
-        q = self.class_posterior(support[None])
+        q = self.posterior(support[None])
         m, v = q.mean[0], (2 * q.log_sigma[0]).exp()
         left = A + B[:, None] * self.c_to_z  # what a step in c does to the mean of x, z following
         error = (x - B * (x @ self.x_to_z) - left @ m).square().sum() + (left.square() * v).sum()
@@ -118,7 +121,7 @@ def test_the_terms_of_every_element_average_to_their_closed_form(each):
     """Two classes of unlike |X| at once, and elements that share a support: each is paid for by its own class."""
     model, draws, size = Linear(), 8000, torch.tensor([20, 30])
     support = X[:, :2]
-    terms = model.log_prob(X[:, -each:].repeat(draws, 1, 1, 1, 1).flatten(0, 1), support.repeat(draws, 1, 1, 1, 1),
+    terms = model.terms(X[:, -each:].repeat(draws, 1, 1, 1, 1).flatten(0, 1), support.repeat(draws, 1, 1, 1, 1),
                            size.repeat(draws), rng())
     found = [term.view(draws, 2, each) for term in (terms.log_likelihood, terms.kl_element, terms.kl_class)]
     bound = terms.bound.view(draws, 2, each)
@@ -151,7 +154,7 @@ def test_the_divergence_of_table_1_is_a_mean_over_supports():
     settings = SimpleNamespace(support_size=2, sets="drawings")
     found = sets.class_kl(model, source, settings, 4050)
     assert source.asked == [(100, 2, "drawings")] * 40 + [(50, 2, "drawings")]  # no last batch is dropped
-    pairs = [model.class_posterior(X[k, list(d)][None]).kl() for k in range(2)
+    pairs = [model.posterior(X[k, list(d)][None]).kl() for k in range(2)
              for d in itertools.combinations(range(3), 2)]
     exact = torch.cat(pairs)  # every D of either class, equally likely
     assert abs(found.value - exact.mean()) < 4.5 * found.error
@@ -189,7 +192,7 @@ def test_the_joint_bound_of_table_3_is_that_of_whole_classes(k, monkeypatch):
 def test_the_joint_bound_is_a_mean_over_classes_with_its_error(monkeypatch):
     """Of a model that draws nothing and gives each element its number; each class is its own D, with its own |X|."""
     class Known(torch.nn.Module):
-        def log_prob(self, x, support, set_size, generator):
+        def terms(self, x, support, set_size, generator):
             assert torch.equal(x, support[0]) and len(support) == 1 and set_size.tolist() == [len(x)]
             return SimpleNamespace(bound=-x.flatten(1).square().sum(1))
 
@@ -228,9 +231,9 @@ def test_the_joint_likelihood_never_passes_the_evidence_and_grows_with_both_numb
 
 def test_new_drawings_are_of_their_own_class_each_from_a_draw_of_c():
     model, n = Linear(), 3000
-    made = sets.same_class(model, X[:, :2], n, rng(6))
+    made = model.draw_like(X[:, :2], n, rng(6))
     assert made.shape == (2, n, 1, 2, 2)
-    q = model.class_posterior(X[:, :2])
+    q = model.posterior(X[:, :2])
     for k in range(2):
         found, covariance = made[k].flatten(1), M @ torch.diag((2 * q.log_sigma[k]).exp()) @ M.T
         variance = (covariance + TAU**2 * torch.outer(B, B)).diagonal()
@@ -248,7 +251,7 @@ def test_scores_are_the_log_of_the_mean_probability_where_the_element_posterior_
     """p(x | c) is then a Gaussian in four dimensions at every draw of c, whatever the draws of z are."""
     model, query = Linear(exact=3), torch.cat([X[1, :2], X[0, :2], 0.5 * X[0, 2:]])
     found = log_scores(model, X, query, outer=outer, inner=inner, batch=batch, keep=keep, generator=rng(3))
-    q, noise = model.class_posterior(X), torch.randn(outer, 2, generator=rng(3), dtype=torch.float64)
+    q, noise = model.posterior(X), torch.randn(outer, 2, generator=rng(3), dtype=torch.float64)
     by_hand = torch.tensor([[torch.stack([log_normal(x, M @ (q.mean[k] + q.log_sigma[k].exp() * eps), WITHIN)
                                           for eps in noise]).logsumexp(0) - math.log(outer)
                              for k in range(2)] for x in query.flatten(1)])
@@ -259,7 +262,7 @@ def test_scores_are_the_log_of_the_mean_probability_where_the_element_posterior_
 
 def test_with_many_draws_a_score_is_the_predictive_probability():
     model, query, n = Linear(), X[:, 2], 60
-    q = model.class_posterior(X[:, :2])
+    q = model.posterior(X[:, :2])
     exact = torch.stack([torch.stack([log_normal(
         x, M @ q.mean[k], M @ torch.diag((2 * q.log_sigma[k]).exp()) @ M.T + WITHIN) for k in range(2)])
         for x in query.flatten(1)])

@@ -80,7 +80,7 @@ class Model(Recorder, torch.nn.Module):
         torch.nn.Module.__init__(self)
         Recorder.__init__(self)
 
-    def log_prob(self, x, support, set_size=None, generator=None, rescale=True):
+    def terms(self, x, support, set_size=None, generator=None, rescale=True):
         if generator is not None:
             self.draw("noise", generator)
         zero = torch.zeros(len(x))
@@ -165,7 +165,7 @@ def test_the_supports_and_the_draws_of_the_divergence_are_drawn_apart(monkeypatc
         return randn(*shape, generator=generator, **more)
 
     model = SimpleNamespace(eval=lambda: None, class_kl=lambda q, c: torch.zeros(2),
-                            class_posterior=lambda support: Posterior(mean=torch.zeros(2, 3)))
+                            posterior=lambda support: Posterior(mean=torch.zeros(2, 3)))
     monkeypatch.setattr(sets.torch, "randn", record)
     sets.class_kl(model, source, SimpleNamespace(support_size=5, sets="all"), 4)
     assert apart(source.drawn["batch"], seen.drawn["noise"])

@@ -14,8 +14,6 @@ MODEL = "omniglot28-vhe-pixelcnn-longer"
 LARGEST = 1000  # draws of c
 MOST = 5  # classes that are sampled of those within reach, so that an answer takes seconds
 SHOWN = 3  # classes behind the best in the text
-FEW_SHOT = ("ConditionalPixelCNN", "AttentionPixelCNN", "MetaPixelCNN")  # models over sets whose scores are exact
-MIRROR = "mirror"  # in the names of models whose task was to draw one drawing in the mirror
 
 
 class Folder(NamedTuple):
@@ -40,7 +38,7 @@ def classify_files(support: Path, queries: Sequence[Path], model: str = MODEL, s
     if not 1 <= samples <= LARGEST:
         raise ValueError(f"samples is {samples}; expected 1 to {LARGEST}")
     preprocessing = preprocessing_of(model)
-    if MIRROR in model:
+    if weights.mirrors(model):
         raise ValueError(f"model is {model!r}, which expects a class's drawings in the mirror; expected another model "
                          f"over sets, {MODEL!r} for one")
     folder = read_folder(support)
@@ -63,7 +61,7 @@ def answer(model, names: list[str], classes: list[list], queries: list[str], ima
     import numpy as np
     import torch
 
-    from oneshot_lib.classification import KEEP, log_scores
+    from oneshot_lib.evaluation.classification import KEEP, log_scores
     from oneshot_lib.precision import faster_products
 
     support = [torch.from_numpy(np.stack(drawings))[:, None].float() for drawings in classes]
@@ -82,14 +80,12 @@ def preprocessing_of(model: str) -> str:
     from oneshot_lib import weights
     from oneshot_lib.choices import check
 
-    entries = weights.manifest()
-    kinds = {name: entry.get("model", "") for name, entry in entries.items()}
-    fitting = [name for name, kind in kinds.items() if kind.endswith("Homoencoder") or kind in FEW_SHOT]
-    if kinds.get(model) == "UnconditionalPixelCNN":
+    fitting = [name for name in weights.names() if "classify" in weights.abilities(name)]
+    if model in weights.names() and weights.abilities(model) == ("sample",):
         raise ValueError(f"model is {model!r}, which is unconditional: it looks at no support set, and all characters "
                          f"are one to it; expected a model over sets, one of {', '.join(sorted(fitting))}")
     check(model, fitting, "model over sets")
-    return entries[model]["data"].replace(",", "").split()[1]  # "omniglot 28-nearest, 30-20"
+    return weights.manifest()[model]["data"]["reduction"]
 
 
 def read_folder(support: Path) -> Folder:

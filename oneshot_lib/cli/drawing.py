@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 
 from oneshot_lib.choices import check
-from oneshot_lib.cli.classify import MIRROR
 from oneshot_lib.data.outputs import check_file, write_picture
 
 PAPER, INK = np.array([255, 255, 255]), np.array([16, 24, 43])
@@ -36,9 +35,8 @@ def draw_file(model: str, n: int, seed: int, out: Path) -> dict:
     from oneshot_lib import weights
 
     check(model, weights.names(), "model")
-    kinds = {name: entry.get("model", "") for name, entry in weights.manifest().items()}
-    if kinds[model].endswith("Critic"):
-        drawing = ", ".join(name for name, kind in kinds.items() if not kind.endswith("Critic"))
+    if "judge" in weights.abilities(model):
+        drawing = ", ".join(name for name in weights.names() if "judge" not in weights.abilities(name))
         raise ValueError(f"model is {model!r}, which judges drawings and makes none; expected one of {drawing}")
     if not 1 <= n <= LARGEST:
         raise ValueError(f"n is {n}; expected 1 to {LARGEST} drawings")
@@ -48,14 +46,17 @@ def draw_file(model: str, n: int, seed: int, out: Path) -> dict:
         raise ValueError(f"out is {out.name!r} in a folder that does not exist; expected one that does")
     check_file(out, "draw")
     loaded, shown = weights.load(model), None
-    if few_shot(loaded):
-        entry = weights.manifest()[model]
-        preprocessing, split = entry["data"].replace(",", "").split()[1:3]  # "omniglot 26-nearest, 45-5"
-        if entry["model"] != "UnconditionalPixelCNN":
-            shown = characters_of(preprocessing, split, n, 1 if MIRROR in model else SHOTS, seed)
-        steps = written(few_shot_drawings(loaded, n, None if shown is None else shown.support, seed))
+    able, about = weights.abilities(model), weights.manifest()[model]["data"]
+    if "sample" not in able:
+        shots = 1 if weights.mirrors(model) else SHOTS
+        shown = characters_of(about["reduction"], about["split"], n, shots, seed)
+        steps = written(drawn_like(loaded, shown.support, seed))
+    elif "strokes" in able:
+        steps = strokes(loaded, n, seed)
+    elif "draw_like" in able:
+        steps = every_row(invented(loaded, n, seed))
     else:
-        steps = steps_of(loaded, n, seed)
+        steps = written(invented(loaded, n, seed))
     moving = out.suffix.lower() == ".gif"
     frames = [picture(step) for step in (steps if moving else steps[-1:])]
     content = gif(frames) if moving else encoded(frames[0], "PNG")
@@ -64,27 +65,21 @@ def draw_file(model: str, n: int, seed: int, out: Path) -> dict:
             "data": None if shown is None else shown.data, "shown": None if shown is None else shown.characters}
 
 
-def steps_of(model, n: int, seed: int) -> np.ndarray:
-    """How n drawings come about, (T+1, n, 1, H, W): by the model's strokes; a model over sets invents n classes, and of
-    each shows one drawing, row after row as it is written."""
+def strokes(model, n: int, seed: int) -> np.ndarray:
+    """How n drawings come about, stroke by stroke, (T+1, n, 1, H, W): the probability of ink after each."""
     import torch
 
-    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        if hasattr(model, "draw"):
-            return model.draw(n, generator=generator).probabilities.transpose(0, 1).numpy()
-        drawn = model.sample(model.sample_class(n, generator), generator).numpy()
-    return cut(drawn, np.arange(drawn.shape[-2] + 1))
+        drawing = model.draw(n, generator=torch.Generator().manual_seed(seed))
+    return drawing.probabilities.transpose(0, 1).numpy()
 
 
-# --- few-shot models --------------------------------------------------------------------------------------------------
+def invented(model, n: int, seed: int) -> np.ndarray:
+    """n drawings of nothing in particular, (n, 1, H, W) of 0 and 1; of a model over sets each of a class of its own."""
+    import torch
 
-
-def few_shot(model) -> bool:
-    """Whether a model draws what a support set shows, pixel by pixel; the unconditional one is of their kind."""
-    from oneshot_lib.models.few_shot import FewShotPixelCNN
-
-    return isinstance(model, FewShotPixelCNN)
+    with torch.no_grad():
+        return model.sample(n, generator=torch.Generator().manual_seed(seed)).numpy()
 
 
 def characters_of(preprocessing: str, split: str, n: int, shots: int, seed: int) -> Shown:
@@ -103,14 +98,18 @@ def characters_of(preprocessing: str, split: str, n: int, shots: int, seed: int)
     return Shown(characters.name, [characters.classes[number] for number in numbers], support)
 
 
-def few_shot_drawings(model, n: int, support: np.ndarray | None, seed: int) -> np.ndarray:
-    """A new drawing for each of the n support sets (n, N, S, S), or n drawings for none: (n, 1, S, S) of 0 and 1."""
+def drawn_like(model, support: np.ndarray, seed: int) -> np.ndarray:
+    """A new drawing for each of the n support sets (n, N, S, S): (n, 1, S, S) of 0 and 1."""
     import torch
 
-    generator, side = torch.Generator().manual_seed(seed), model.image_size
-    given = torch.zeros(n, 1, side, side) if support is None else torch.from_numpy(support).float()
+    generator, given = torch.Generator().manual_seed(seed), torch.from_numpy(support).float()[:, :, None]
     with torch.no_grad():
-        return torch.cat([model.sample(sets[:, :, None], generator=generator) for sets in given.split(BATCH)]).numpy()
+        return torch.cat([model.draw_like(sets, 1, generator=generator)[:, 0] for sets in given.split(BATCH)]).numpy()
+
+
+def every_row(drawn: np.ndarray) -> np.ndarray:
+    """Drawings (n, 1, H, W) row after row as they are written, (H+1, n, 1, H, W)."""
+    return cut(drawn, np.arange(drawn.shape[-2] + 1))
 
 
 def written(drawn: np.ndarray) -> np.ndarray:

@@ -50,9 +50,18 @@ def catalogue() -> list[dict]:
                 "presets": presets,
             }
         )
-    for name, entry in sorted(weights.manifest().items()):
-        found.append({"kind": "model", "name": name, **{k: v for k, v in entry.items() if k not in ("kind", "name")}})
-    return found
+    return found + [{"kind": "model", "name": name, **model_shown(entry)} for name, entry in weights.manifest().items()]
+
+
+def model_shown(entry: dict) -> dict:
+    """What is printed of a shipped model: its data in words, "omniglot 28-nearest, 30-20"."""
+    from oneshot_lib import weights
+
+    shown = {key: entry[key] for key in ("config", "data", "model", "preset", "record", "sha256", "steps_trained",
+                                         "started_from") if key in entry}  # fmt: skip
+    for about in filter(None, (shown, shown.get("started_from"))):
+        about["data"] = weights.in_words(about["data"])
+    return shown
 
 
 def catalogue_text(found: list[dict]) -> str:

@@ -66,26 +66,14 @@ def vary_files(images: Sequence[Path], n: int, out: Path, each: Path | None = No
 
 
 def exemplars(model, supports: Sequence[np.ndarray], n: int, seed: int = 0) -> list[np.ndarray]:
-    """For every D (N, S, S) of 0 and 1: n times c ~ q(c | D), and x ~ p(x | c), or x ~ p(x | D) where the model has no
-    c; (n, S, S) uint8 of 0 and 1 each."""
+    """n new drawings like each D (N, S, S) of 0 and 1: (n, S, S) uint8 of 0 and 1 each."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
-    given = [torch.from_numpy(np.asarray(support))[None, :, None].float() for support in supports]
+    given = [torch.from_numpy(np.asarray(support))[:, None].float() for support in supports]
     with torch.no_grad():
-        if hasattr(model, "class_posterior"):
-            c = [q.sample(torch.randn(n, q.mean.shape[1], generator=generator))
-                 for q in map(model.class_posterior, given)]
-            parts = [model.sample(some, generator) for some in torch.cat(c).split(BATCH)]
-        else:
-            parts = [model.sample(support, each, generator=generator) for support in given for each in batches(n)]
-    drawn = torch.cat(parts)
-    return list(drawn[:, 0].round().to(torch.uint8).numpy().reshape(len(supports), n, *drawn.shape[2:]))
-
-
-def batches(n: int) -> list[int]:
-    """n drawings of one character, in parts of at most `BATCH`."""
-    return [min(BATCH, n - start) for start in range(0, n, BATCH)]
+        drawn = model.draw_like(given, n, generator=generator, batch=BATCH)  # (G, n, 1, S, S)
+    return list(drawn[:, :, 0].round().to(torch.uint8).numpy())
 
 
 # --- one file a drawing -----------------------------------------------------------------------------------------------

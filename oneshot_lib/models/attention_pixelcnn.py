@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .few_shot import FewShotConfig, FewShotPixelCNN, check_draws, check_size, check_support
+from .few_shot import FewShotConfig, FewShotPixelCNN, check_size, check_support
 from .pixelcnn import GatedPixelCNN, PixelCNNConfig, check_images
 from .sampling_caches import Diagonals, Line, Rows, as_matrix, by_lines
 from .set_encoders import channels_last, single
@@ -217,10 +217,7 @@ class AttentionPixelCNN(FewShotPixelCNN):
         return self.pixelcnn.logits(x, self.memory(support))
 
     @torch.no_grad()
-    def sample(self, support: Tensor, each: int = 1, generator: torch.Generator | None = None,
-               noise: Tensor | None = None) -> Tensor:
-        """As `FewShotPixelCNN.sample`."""
-        check_draws(support, each, noise)
+    def _drawn(self, support: Tensor, each: int, generator: torch.Generator | None, noise: Tensor | None) -> Tensor:
         n = len(support) * each
         return self.pixelcnn.sample(tuple(support.shape[-2:]), n, y=self.memory(support), generator=generator,
                                     noise=noise)

@@ -239,6 +239,7 @@ class FamilyHomoencoder(nn.Module):
     """
 
     image_size = None
+    tractable, element_size, product_dtype = False, 0, torch.float32  # an element has no latent of its own
 
     def __init__(self, config: FamilyConfig | None = None, generator: torch.Generator | None = None):
         super().__init__()
@@ -250,7 +251,7 @@ class FamilyHomoencoder(nn.Module):
             layer.weight.data = scale * torch.randn(layer.weight.shape, generator=generator)
             layer.bias.data.zero_()
 
-    def class_posterior(self, support: Tensor) -> DiagonalGaussian:
+    def posterior(self, support: Tensor) -> DiagonalGaussian:
         """`support` (B, N), any N >= 1 -> q(c; D), (B, latent)."""
         if support.dim() != 2 or support.shape[1] == 0:
             raise ValueError(f"support has shape {tuple(support.shape)}; expected (B, N) with N >= 1")
@@ -264,10 +265,10 @@ class FamilyHomoencoder(nn.Module):
         """log p(x | c), (k, B): an element has no latent of its own, so every row is the same and exact."""
         return self.family.log_prob(x, self.decoder(c)).expand(k, -1)
 
-    def log_prob(self, x: Tensor, support: Tensor, set_size: Tensor, generator: torch.Generator | None = None,
-                 rescale: bool = True) -> SetBound:
+    def terms(self, x: Tensor, support: Tensor, set_size: Tensor, generator: torch.Generator | None = None,
+              rescale: bool = True) -> SetBound:
         """The set objective of x (B,) and D (B, N) of its class, at one draw of c."""
-        q = self.class_posterior(support)
+        q = self.posterior(support)
         c = q.sample(_drawn(torch.randn, q.mean.shape, generator, x))
         likelihood = self.element_log_weights(x, c)[0]
         return set_bound(likelihood, self.class_kl(q, c), set_size, support.shape[1], rescale=rescale)
@@ -275,7 +276,26 @@ class FamilyHomoencoder(nn.Module):
     def sample_class(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         return _drawn(torch.randn, (n, self.family.latent), generator, self.decoder.weight)
 
-    def sample(self, c: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def class_prior(self, c: Tensor) -> DiagonalGaussian:
+        """p(c) = N(0, I), over (B, latent)."""
+        return DiagonalGaussian(torch.zeros_like(c), torch.zeros_like(c))
+
+    def pair_log_likelihood(self, x: Tensor, c: Tensor, batch: int = 64) -> Tensor:
+        """log p(x_q | c_s) of every pair: x (Q,), c (S, latent) -> (Q, S), nats."""
+        return self.family.log_prob(x[:, None], self.decoder(c)[None])
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """One element of each of n new classes, (n,)."""
+        return self.sample_from(self.sample_class(n, generator), generator)
+
+    @torch.no_grad()
+    def draw_like(self, support: Tensor, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """n new elements of the class of each support (G, N): (G, n)."""
+        q = self.posterior(support)
+        c = q.sample(_drawn(torch.randn, (n, *q.mean.shape), generator, q.mean)).transpose(0, 1)  # (G, n, latent)
+        return self.sample_from(c.flatten(0, 1), generator).unflatten(0, (len(support), n))
+
+    def sample_from(self, c: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """c (B, latent) -> one element of each class, (B,)."""
         return self.family.draw(self.decoder(c).detach(), generator)
 
@@ -304,7 +324,7 @@ def set_objective(elements: Tensor, support_size: int, objective: str = "vhe", *
 
     def maximised(model: FamilyHomoencoder, step: int, generator: torch.Generator) -> Tensor:
         batch = rows.minibatch(batch_size, support_size, generator, x_from=switches.x_from)
-        terms = model.log_prob(flat[batch.x], flat[batch.support], batch.set_size, generator, rescale=switches.rescale)
+        terms = model.terms(flat[batch.x], flat[batch.support], batch.set_size, generator, rescale=switches.rescale)
         weight = min(1.0, (step + 1) / anneal) if anneal else 1.0
         return terms._replace(kl_class=weight * terms.kl_class).bound
 
@@ -332,7 +352,7 @@ def scores(model: FamilyHomoencoder, elements: Tensor, support_size: int, genera
     if not 1 <= support_size < size:
         raise ValueError(f"support_size is {support_size!r}; expected 1 to {size - 1}, to leave an element to explain")
     shuffled = elements.gather(1, _drawn(torch.rand, (classes, size), generator, elements, torch.float32).argsort(1))
-    q = model.class_posterior(shuffled[:, :support_size])
+    q = model.posterior(shuffled[:, :support_size])
 
     def likelihood(q: DiagonalGaussian, x: Tensor) -> tuple[Tensor, Tensor]:  # (C, m) -> (draws, C, m), and c
         c = q.sample(_drawn(torch.randn, (draws, *q.mean.shape), generator, x))
@@ -343,7 +363,7 @@ def scores(model: FamilyHomoencoder, elements: Tensor, support_size: int, genera
     own = likelihood(q, x)[0].mean(0)
     other = likelihood(DiagonalGaussian(q.mean.roll(rival, 0), q.log_sigma.roll(rival, 0)), x)[0].mean(0)
     error = (own < other).double() + 0.5 * (own == other)
-    whole = model.class_posterior(elements)
+    whole = model.posterior(elements)
     log_x, c = likelihood(whole, elements)
     weights = log_x.sum(-1) - 0.5 * (c.square() + LOG_2PI).sum(-1) - whole.log_prob(c)
     joint = importance_weighted_bound(weights).mean() / size

@@ -14,7 +14,7 @@ The models differ in what they make of the support set s = {s_1, ..., s_N}:
     attention       f_i(s) read from the support by attention, anew at every pixel (`attention_pixelcnn`)
     meta            nothing, but the weights have made a gradient step on s (`meta_pixelcnn`)
 
-Each has `logits(x, support)`, `log_prob(x, support)`, `sample(support)`, `class_log_scores(support, query)`.
+Each has `logits(x, support)`, `log_prob(x, support)`, `draw_like(support, n)`, `class_log_scores(support, query)`.
 
 Where the slides are silent: f is the homoencoder's five pooled convolutions and two linear layers after the mean. With
 `code_map` the code is mapped onto the page first, each place having its own linear map of it: eq. 5 of van den Oord,
@@ -23,6 +23,7 @@ instead of eq. 4.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -78,6 +79,7 @@ class FewShotPixelCNN(nn.Module):
     `product_dtype` is what convolutions and products of training run in; parameters and terms are float32.
     """
 
+    tractable = True  # log p(x | s) is what `log_prob` gives
     pixelcnn: GatedPixelCNN
 
     def __init__(self):
@@ -100,12 +102,23 @@ class FewShotPixelCNN(nn.Module):
             logits = self.logits(x, support)
         return pixel_log_prob(single(logits), x)
 
-    def sample(self, support: Tensor, each: int = 1, generator: torch.Generator | None = None,
-               noise: Tensor | None = None) -> Tensor:
-        """`each` new drawings for each of the G support sets: (G each, 1, H, W), 0. .. levels - 1, set by set.
+    def draw_like(self, support: Tensor | Sequence[Tensor], n: int = 1, generator: torch.Generator | None = None,
+                  noise: Tensor | None = None, batch: int | None = None, **how) -> Tensor:
+        """n new drawings for each of the G support sets: (G, n, 1, H, W), 0. .. levels - 1.
 
-        The uniform `noise` (G each, H, W) is taken from `generator` unless given. Raises ValueError on shapes.
+        support (G, N, 1, H, W), or a sequence of (N, 1, H, W) of unlike sizes, which are drawn for one after the other,
+        `batch` drawings at a time. The uniform `noise` (G n, H, W) is taken from `generator` unless given; `how` goes
+        to the model's own drawing. Raises ValueError on shapes.
         """
+        if isinstance(support, Tensor):
+            check_draws(support, n, noise)
+            return self._drawn(support, n, generator, noise, **how).unflatten(0, (len(support), n))
+        parts = [self.draw_like(elements[None], min(batch or n, n - start), generator, **how)
+                 for elements in support for start in range(0, n, batch or n)]
+        return torch.cat(parts, 1).unflatten(1, (len(support), n))[0]
+
+    def _drawn(self, support: Tensor, each: int, generator: torch.Generator | None, noise: Tensor | None) -> Tensor:
+        """`each` drawings a set, set by set: (G each, 1, H, W)."""
         raise NotImplementedError
 
     @torch.no_grad()
@@ -131,10 +144,12 @@ class UnconditionalPixelCNN(FewShotPixelCNN):
         """(B, levels, H, W); the support is not looked at."""
         return self.pixelcnn.logits(x)
 
-    def sample(self, support: Tensor, each: int = 1, generator: torch.Generator | None = None,
-               noise: Tensor | None = None) -> Tensor:
-        """As `FewShotPixelCNN.sample`; of the support, only how many sets there are."""
-        check_draws(support, each, noise)
+    def sample(self, n: int, generator: torch.Generator | None = None, noise: Tensor | None = None) -> Tensor:
+        """n drawings of nothing in particular: (n, 1, H, W), 0. .. levels - 1."""
+        return self.pixelcnn.sample((self.image_size,) * 2, n, generator=generator, noise=noise)
+
+    def _drawn(self, support: Tensor, each: int, generator: torch.Generator | None, noise: Tensor | None) -> Tensor:
+        """Of the support, only how many sets there are, and how large."""
         return self.pixelcnn.sample(tuple(support.shape[-2:]), len(support) * each, generator=generator, noise=noise)
 
 
@@ -177,10 +192,7 @@ class ConditionalPixelCNN(FewShotPixelCNN):
         return self.pixelcnn.logits(x, self.condition(support).repeat_interleave(len(x) // len(support), 0))
 
     @torch.no_grad()
-    def sample(self, support: Tensor, each: int = 1, generator: torch.Generator | None = None,
-               noise: Tensor | None = None) -> Tensor:
-        """As `FewShotPixelCNN.sample`."""
-        check_draws(support, each, noise)
+    def _drawn(self, support: Tensor, each: int, generator: torch.Generator | None, noise: Tensor | None) -> Tensor:
         y = self.condition(support).repeat_interleave(each, 0)
         return self.pixelcnn.sample(tuple(support.shape[-2:]), y=y, generator=generator, noise=noise)
 

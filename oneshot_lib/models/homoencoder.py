@@ -8,8 +8,8 @@ deconvolutional network is that of Edwards and Storkey 2016, appendix B.2. Equat
     q(c | D), q(z | c, x)           inferred from a few elements D, and from x itself  (16)
 
 Every model here has the same methods, and so have the one-dimensional families of `families_1d`:
-`class_posterior(support)`, `class_kl(q, c)`, `log_prob(x, support, set_size)`, `element_log_weights(x, c, k)`,
-`sample_class(n)`, `sample(c)`. c is flat, (B, Dc).
+`posterior(support)`, `class_prior(c)`, `class_kl(q, c)`, `terms(x, support, set_size)`, `element_log_weights(x, c, k)`,
+`sample_class(n)`, `sample_from(c)`, and those of every model (`oneshot_lib.models`). c is flat, (B, Dc).
 
 Where the supplement is silent:
 - q(z | c, x) of the PixelCNN network looks at x only (its Q(T; X)); its element latent is called z here, t there.
@@ -21,6 +21,7 @@ Where the supplement is silent:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,7 +30,7 @@ from torch import Tensor, nn
 
 from ..distributions import Bernoulli, DiagonalGaussian
 from ..objectives import SetBound, set_bound
-from .pixelcnn import GatedPixelCNN, MaskedConv2d, PixelCNNConfig
+from .pixelcnn import GatedPixelCNN, MaskedConv2d, PixelCNNConfig, pair_log_likelihood
 from .set_encoders import (
     PooledConvolutions,
     ResidualBlock,
@@ -123,6 +124,7 @@ class Homoencoder(nn.Module):
     `product_dtype` is what convolutions and products of training run in; parameters, draws and terms are float32.
     """
 
+    tractable = False  # p(x | D) is an expectation over c
     class_size: int  # numbers in c
     element_size: int  # numbers in z, 0 where there is none
 
@@ -130,8 +132,8 @@ class Homoencoder(nn.Module):
         super().__init__()
         self.product_dtype = torch.float32
 
-    def log_prob(self, x: Tensor, support: Tensor, set_size: Tensor, generator: torch.Generator | None = None,
-                 rescale: bool = True) -> SetBound:
+    def terms(self, x: Tensor, support: Tensor, set_size: Tensor, generator: torch.Generator | None = None,
+              rescale: bool = True) -> SetBound:
         """The terms of eq. 16 at one draw of c and z: (G r,) each, nats.
 
         x (G r, 1, S, S), support (G, N, 1, S, S), set_size (G,) = |X|: support k serves the r elements
@@ -143,7 +145,7 @@ class Homoencoder(nn.Module):
                              "expected (G, N, 1, S, S) and (G r, 1, S, S)")
         each = len(x) // len(support)
         with self._products(x):
-            q = self.class_posterior(support)
+            q = self.posterior(support)
             c = q.sample(self._noise(len(support), self.class_size, x, generator))
             kl_class = self.class_kl(q, c)
             log_likelihood, kl_element = self.element_terms(x, c.repeat_interleave(each, 0), generator)
@@ -179,8 +181,42 @@ class Homoencoder(nn.Module):
         zero = c.new_zeros(len(c), self.element_size)
         return DiagonalGaussian(zero, zero)
 
+    def class_prior(self, c: Tensor) -> DiagonalGaussian:
+        """p(c), each part of c (B, Dc) given the parts before it: standard normal, unless the network has another."""
+        return DiagonalGaussian(torch.zeros_like(c), torch.zeros_like(c))
+
     @torch.no_grad()
-    def sample(self, c: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def pair_log_likelihood(self, x: Tensor, c: Tensor, batch: int = 64) -> Tensor:
+        """log p(x_q | c_s) of every pair, where an element has no z: x (Q, 1, S, S), c (S, Dc) -> (Q, S), nats."""
+        pairs = torch.cartesian_prod(*(torch.arange(len(part), device=x.device) for part in (x, c)))
+        terms = [self.log_likelihood(x[q], c[s], None) for q, s in (part.T for part in pairs.split(batch))]
+        return torch.cat(terms).view(len(x), len(c))
+
+    @torch.no_grad()
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """An element of each of n new classes: zeros and ones, (n, 1, S, S)."""
+        return self.sample_from(self.sample_class(n, generator), generator)
+
+    @torch.no_grad()
+    def draw_like(self, support: Tensor | Sequence[Tensor], n: int, generator: torch.Generator | None = None,
+                  batch: int | None = None) -> Tensor:
+        """n new elements of the class of each support D, n times c ~ q(c | D) and x ~ p(x | c): (G, n, 1, S, S).
+
+        support (G, N, 1, S, S), or a sequence of (N, 1, S, S) of unlike sizes. `batch` elements are drawn at a time, or
+        all at once.
+        """
+        if isinstance(support, Tensor):
+            q = self.posterior(support)
+            q = DiagonalGaussian(q.mean.repeat_interleave(n, 0), q.log_sigma.repeat_interleave(n, 0))
+            c = q.sample(self._noise(*q.mean.shape, q.mean, generator))
+        else:
+            each = [self.posterior(elements[None]) for elements in support]
+            c = torch.cat([q.sample(self._noise(n, q.mean.shape[1], q.mean, generator)) for q in each])
+        drawn = torch.cat([self.sample_from(part, generator) for part in c.split(batch or len(c))])
+        return drawn.unflatten(0, (len(support), n))
+
+    @torch.no_grad()
+    def sample_from(self, c: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """A new element of each class c (B, Dc): zeros and ones, (B, 1, S, S)."""
         z = None
         if self.element_size:
@@ -201,7 +237,7 @@ class PixelCNNHomoencoder(Homoencoder):
 
     >>> model = PixelCNNHomoencoder(PixelCNNHomoencoderConfig(channels=4))
     >>> x, support = torch.zeros(2, 1, 28, 28), torch.zeros(2, 3, 1, 28, 28)
-    >>> model.log_prob(x, support, torch.tensor([20, 20])).bound.shape
+    >>> model.terms(x, support, torch.tensor([20, 20])).bound.shape
     torch.Size([2])
     """
 
@@ -231,10 +267,14 @@ class PixelCNNHomoencoder(Homoencoder):
         """c (B, Dc) as the image that it is: (B, class_channels, S, S)."""
         return c.unflatten(1, (self.config.class_channels, self.image_size, self.image_size))
 
-    def class_posterior(self, support: Tensor) -> DiagonalGaussian:
+    def posterior(self, support: Tensor) -> DiagonalGaussian:
         """q(c | D): support (B, N, 1, S, S) -> Gaussian over (B, Dc)."""
         q = self.encoder(support)
         return gaussian(q.mean, 2 * q.log_sigma)
+
+    def class_prior(self, c: Tensor) -> DiagonalGaussian:
+        """p(c), each place given the places before it: over (B, Dc)."""
+        return self.prior(self.template(c))
 
     def class_kl(self, q: DiagonalGaussian, c: Tensor) -> Tensor:
         """KL(q(c | D) || p(c)) at one draw c of q: (B,), nats. Each place's divergence is taken in closed form, given
@@ -261,6 +301,11 @@ class PixelCNNHomoencoder(Homoencoder):
         """log p(x | c, z): (B,), nats."""
         return self.pixelcnn.log_prob(x, self.features(c, z))
 
+    @torch.no_grad()
+    def pair_log_likelihood(self, x: Tensor, c: Tensor, batch: int = 64) -> Tensor:
+        """As `Homoencoder.pair_log_likelihood`: what the image and what the class decide is computed once for each."""
+        return pair_log_likelihood(self.pixelcnn, x, self.features(c, None), batch=batch)
+
     def sample_class(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """n class latents from p(c): (n, Dc)."""
         noise = self._noise(n, self.class_size, self.prior.output.weight, generator)
@@ -275,7 +320,7 @@ class DeconvolutionalHomoencoder(Homoencoder):
     """The deconvolutional network: Edwards and Storkey's, with any of the four objectives.
 
     >>> model = DeconvolutionalHomoencoder(DeconvolutionalConfig(class_latent=8, width=16))
-    >>> model.sample(model.sample_class(2)).shape
+    >>> model.sample(2).shape
     torch.Size([2, 1, 28, 28])
     """
 
@@ -314,7 +359,7 @@ class DeconvolutionalHomoencoder(Homoencoder):
         return nn.Sequential(convolution(before, channels), convolution(channels, channels),
                              nn.ConvTranspose2d(channels, channels, 2, 2), nn.BatchNorm2d(channels), nn.ELU())
 
-    def class_posterior(self, support: Tensor) -> DiagonalGaussian:
+    def posterior(self, support: Tensor) -> DiagonalGaussian:
         """q(c | D): support (B, N, 1, 28, 28) -> Gaussian over (B, class_latent)."""
         h = self.shared(channels_last(support.flatten(0, 1))).unflatten(0, support.shape[:2])
         q = self.statistic(h)

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from .few_shot import FewShotConfig, FewShotPixelCNN, check_draws, check_size, check_support
+from .few_shot import FewShotConfig, FewShotPixelCNN, check_size, check_support
 from .pixelcnn import GatedPixelCNN, pixel_log_prob
 from .set_encoders import channels_last, single
 
@@ -122,10 +122,9 @@ class MetaPixelCNN(FewShotPixelCNN):
                           for each, part in zip(support, x.split(len(x) // len(support)), strict=True)])
 
     @torch.no_grad()
-    def sample(self, support: Tensor, each: int = 1, generator: torch.Generator | None = None,
-               noise: Tensor | None = None, rate: float | None = None, steps: int | None = None) -> Tensor:
-        """As `FewShotPixelCNN.sample`; `rate` and `steps` replace those of the inner loop."""
-        check_draws(support, each, noise)
+    def _drawn(self, support: Tensor, each: int, generator: torch.Generator | None, noise: Tensor | None,
+               rate: float | None = None, steps: int | None = None) -> Tensor:
+        """`rate` and `steps` replace those of the inner loop."""
         sets = []
         for k, elements in enumerate(support):
             network = self.network(elements, rate, steps)

@@ -45,6 +45,7 @@ from .. import attention
 from ..distributions import Bernoulli, DiagonalGaussian
 from ..objectives import FreeEnergy, free_energy
 from .attentive_scan import attentive_scan
+from .canvas import ConvolutionalGRU, output_network
 
 CANVASES = ("additive", "cgru")
 
@@ -111,39 +112,6 @@ class Drawing(NamedTuple):
     z: Tensor
 
 
-class ConvolutionalGRU(nn.Module):
-    r"""The gate of eq. 13 (Kaiser and Sutskever 2015): one step of a canvas (B, C, H, W) -> (B, C, H, W).
-
-    $$\mathrm{CGRU}(c) = u \odot c + (1 - u) \odot \tanh(U * (r \odot c) + B),\quad
-      u = \sigma(U' * c + B'),\quad r = \sigma(U'' * c + B'')$$
-
-    with 3x3 convolutions that keep the size. The biases of u start at one, so that the canvas first remembers.
-    """
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.gates = nn.Conv2d(channels, 2 * channels, 3, padding=1)  # U' and U'' side by side
-        self.candidate = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.constant_(self.gates.bias[:channels], 1.0)
-
-    def forward(self, c: Tensor) -> Tensor:
-        u, r = self.gates(c).sigmoid().chunk(2, 1)
-        return torch.lerp(self.candidate(r * c).tanh(), c, u)  # (1 - u) tanh(...) + u c
-
-
-def output_network(config: SequentialConfig) -> nn.Module:
-    """f_o of eq. 7, canvas (B, C, size, size) -> logits (B, 1, image_size, image_size).
-
-    A 1x1 convolution where the sizes agree (section 3.2.3). Where they differ the paper has "a convolutional network"
-    and says no more: here two 3x3 convolutions with 32 channels between them, and bilinear resizing in the middle.
-    """
-    if config.canvas_pixels == config.image_size:
-        return nn.Conv2d(config.canvas_channels, 1, 1)
-    return nn.Sequential(
-        nn.Conv2d(config.canvas_channels, 32, 3, padding=1), nn.ReLU(),
-        nn.Upsample((config.image_size,) * 2, mode="bilinear", align_corners=False), nn.Conv2d(32, 1, 3, padding=1))
-
-
 def asking(variety: attention.Attention, hidden: int) -> nn.Linear | None:
     """The layer that asks for a variety's numbers, or None where there is nothing to ask."""
     return nn.Linear(hidden, variety.numbers) if variety.asked and variety.numbers else None
@@ -177,7 +145,7 @@ class SequentialModel(nn.Module):
         self.write_patch = nn.Linear(config.hidden, patch)
         self.write_window = asking(self.writer, config.hidden)
         self.cgru = ConvolutionalGRU(config.canvas_channels) if config.canvas == "cgru" else None
-        self.output = output_network(config)
+        self.output = output_network(config.canvas_channels, config.canvas_pixels, config.image_size)
         # inference: phi
         self.read_window = asking(self.reader, config.hidden)
         told = 0 if self.reader.asked else self.reader.numbers
@@ -275,8 +243,8 @@ class SequentialModel(nn.Module):
         canvas = write if canvas is None else canvas + write
         return canvas if self.cgru is None else self.cgru(canvas)
 
-    def posterior(self, x: Tensor, generator: torch.Generator | None = None, noise: Tensor | None = None,
-                  fused: bool | None = None) -> States:
+    def infer(self, x: Tensor, generator: torch.Generator | None = None, noise: Tensor | None = None,
+              fused: bool | None = None) -> States:
         """One draw of z_1, ..., z_T from q(z | x), with every step's Gaussian.
 
         `fused` takes `attentive_scan`, the same loop with its gradient written out by hand (axis-aligned windows and
@@ -301,6 +269,11 @@ class SequentialModel(nn.Module):
             self.posterior_output.weight, self.posterior_output.bias, self.config.patch, self.product_dtype)
         q = DiagonalGaussian(mean, log_sigma)
         return States(h, q.sample(noise), q, self.window(raw))
+
+    def posterior(self, x: Tensor, generator: torch.Generator | None = None, noise: Tensor | None = None,
+                  fused: bool | None = None) -> DiagonalGaussian:
+        """q(z_t | z_<t, x) of every step, over (B, T, latent), at the draw of z that `infer` makes."""
+        return self.infer(x, generator, noise, fused).posterior
 
     # --- the canvas ------------------------------------------------------------------------------------------------
 
@@ -362,10 +335,10 @@ class SequentialModel(nn.Module):
 
     # --- what a model is asked for ---------------------------------------------------------------------------------
 
-    def log_prob(self, x: Tensor, generator: torch.Generator | None = None, noise: Tensor | None = None,
-                 fused: bool | None = None) -> FreeEnergy:
+    def terms(self, x: Tensor, generator: torch.Generator | None = None, noise: Tensor | None = None,
+              fused: bool | None = None) -> FreeEnergy:
         """The terms of the free-energy bound (eq. 8) at one draw of z: `x` (B, 1, H, W) -> (B,) and (B, T), nats."""
-        states = self.posterior(x, generator, noise, fused)
+        states = self.infer(x, generator, noise, fused)
         return free_energy(self.likelihood(self.canvas(states.h, states.places)).log_prob(x), states.posterior.kl())
 
     def log_weights(self, x: Tensor, k: int, generator: torch.Generator | None = None) -> Tensor:
@@ -375,7 +348,7 @@ class SequentialModel(nn.Module):
         """
         rows = []
         for _ in range(k):
-            s = self.posterior(x, generator)
+            s = self.infer(x, generator)
             prior = DiagonalGaussian(torch.zeros_like(s.z), torch.zeros_like(s.z))
             log_ratio = (prior.log_prob(s.z) - s.posterior.log_prob(s.z)).sum(1)
             rows.append(self.likelihood(self.canvas(s.h, s.places)).log_prob(x) + log_ratio)
@@ -398,9 +371,35 @@ class SequentialModel(nn.Module):
             z = torch.cat([z, noise[..., self.config.latent :]], -1)
         return self._drawing(self.prior_states(z))
 
+    @torch.no_grad()
+    def draw_like(self, support: Tensor, n: int, generator: torch.Generator | None = None, share: float = 1.0,
+                  mean: bool = False) -> Tensor:
+        """What it makes of the images shown, support (G, N, 1, H, W) -> (G, n, 1, H, W), zeros and ones, or with `mean`
+        the pixels' probabilities. A drawing is after one of the N, each in turn.
+
+        There is no class here: z_1, ..., z_m are drawn from q(z | image), m being `share` of the T steps, and the
+        others from the prior, so that what starts as a copy ends as it pleases. Where the attention draws its places at
+        random, those are drawn anew. Raises ValueError on shapes, and a share that is none.
+        """
+        size = self.config.image_size
+        if support.dim() != 5 or not support.shape[:2].numel() or support.shape[2:] != (1, size, size):
+            raise ValueError(f"support has shape {tuple(support.shape)}; expected (G, N, 1, {size}, {size})")
+        if not 0 <= share <= 1:
+            raise ValueError(f"share is {share}; expected 0 to 1")
+        x = support[:, torch.arange(n, device=support.device) % support.shape[1]].flatten(0, 1)
+        given, z = round(share * self.config.steps), self.infer(x, generator).z
+        prior = torch.randn(z.shape, generator=generator, device=z.device if generator is None else generator.device)
+        z = torch.cat([z[:, :given], prior.to(z)[:, given:]], 1)
+        pixels = self.draw(z=z, generator=generator).probabilities[:, -1]
+        if not mean:
+            where = pixels.device if generator is None else generator.device
+            noise = torch.rand(pixels.shape, generator=generator, device=where)
+            pixels = (noise.to(pixels) < pixels).to(pixels)
+        return pixels.unflatten(0, (len(support), n))
+
     def reconstruct(self, x: Tensor, generator: torch.Generator | None = None) -> Drawing:
         """A drawing process from the posterior, given the image `x` (B, 1, H, W) that it is after."""
-        return self._drawing(self.posterior(x, generator))
+        return self._drawing(self.infer(x, generator))
 
     def _drawing(self, states: States) -> Drawing:
         canvases = self.canvases(states.h, states.places)  # (B, T+1, C, H, W)

@@ -28,9 +28,13 @@ MODELS = {  # what a manifest calls "model" -> its module, and the class of its 
 
 
 def manifest() -> dict[str, dict]:
-    """Name -> what it is: file's `sha256`, `model` (its class), `config`, `data`, `preset`, `steps_trained`,
-    `record`; and `started_from`, the model that it was trained on from (`model`, `data`, `steps_trained`), where there
-    was one. Its own `steps_trained` are all updates since the weights were random, those of that model included.
+    """Name -> what it is: file's `sha256`, `model` (its class), `config`, `data` (`name`, `reduction`, `split`),
+    `preset`, `settings` (the experiment and row that it came out of, and what was set otherwise than the preset has
+    it), `steps_trained`, `record`, what it `does` (`abilities`), and its `task` where that is another than to draw
+    alike.
+
+    `started_from` is the model that it was trained on from (`model`, `data`, `steps_trained`), where there was one. Its
+    own `steps_trained` are all updates since the weights were random, those of that model included.
     """
     path = FOLDER / "manifest.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -39,6 +43,27 @@ def manifest() -> dict[str, dict]:
 def names() -> list[str]:
     """The shipped models, each by its file's stem."""
     return sorted(manifest())
+
+
+def abilities(name: str) -> tuple[str, ...]:
+    """What a shipped model does: "sample" (from nothing), "draw_like" (what it is shown), "classify" (by it), "strokes"
+    (it draws in steps that can be watched), "judge" (it draws nothing). One that is not shipped does nothing."""
+    return tuple(manifest().get(name, {}).get("does", ()))
+
+
+def data_of(name: str) -> str:
+    """What a shipped model was trained on, in words: "omniglot 28-nearest, 30-20"."""
+    return in_words(manifest()[name]["data"])
+
+
+def in_words(about: dict) -> str:
+    """A manifest's `data`: "omniglot 28-nearest, 30-20"."""
+    return "{name} {reduction}, {split}".format(**about)
+
+
+def mirrors(name: str) -> bool:
+    """Whether a shipped model was trained to draw in the mirror what it is shown."""
+    return manifest()[name].get("task") == "mirror"
 
 
 def sha256(path: str | Path) -> str:

@@ -2,8 +2,8 @@ r"""The episode viewer: which of twenty classes explains a drawing best, and wha
 
 An episode of few-shot classification (Hewitt et al. 2018, section 4.1): a drawing or a few of each class, and queries
 to be given their class, $\hat k = \arg\max_k \log \mathbb{E}_{q(c \mid D_k)} p(x \mid c)$
-(`oneshot_lib.classification`). For each query the figure shows every class's score, in nats below the best, the class
-that wins and the right one, and new drawings from both.
+(`oneshot_lib.evaluation.classification`). For each query the figure shows every class's score, in nats below the best,
+the class that wins and the right one, and new drawings from both.
 """
 
 from __future__ import annotations

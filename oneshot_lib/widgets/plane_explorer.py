@@ -1,9 +1,10 @@
 r"""The plane of drawings: how far apart somebody's drawings lie, and how often they are recognized, with the drawings.
 
 Boutin et al. 2022 put whoever draws from one exemplar into a plane: diversity to the right, recognizability upwards
-(`oneshot_lib.judging`). Here each of them can be chosen, by its point or from a slider, and twenty of its drawings are
-shown beside the exemplar. What is done to an exemplar by degrees, shifting it further and further or turning over more
-and more of its pixels, is a source of several stops: a curve in the plane, along which a second slider walks.
+(`oneshot_lib.evaluation.judging`). Here each of them can be chosen, by its point or from a slider, and twenty of its
+drawings are shown beside the exemplar. What is done to an exemplar by degrees, shifting it further and further or
+turning over more and more of its pixels, is a source of several stops: a curve in the plane, along which a second
+slider walks.
 
 All drawings are in the figure, so that the static copy is as alive as the one with a kernel. Twenty copies of one
 drawing are cheap to keep: a source is held as `changes` of the exemplars wherever that is shorter than its pixels.

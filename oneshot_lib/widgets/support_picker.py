@@ -106,13 +106,13 @@ class SupportPicker(TwoLayerWidget):
     def _explore(self, samples: int, names: list[str]) -> dict:
         """Every choice of every character: latents, prices, and drawings from one and the same noise."""
         model, (characters, drawings) = self._model, self._support.shape[:2]
-        alone = model.class_posterior(self._support.flatten(0, 1)[:, None]).mean  # (K N, Dc), |D| = 1
+        alone = model.posterior(self._support.flatten(0, 1)[:, None]).mean  # (K N, Dc), |D| = 1
         latents = model.template(alone).unflatten(0, (characters, drawings))
         largest = latents.abs().amax((1, 2, 3, 4), keepdim=True).clamp_min(1e-9)  # of each character
         levels = (127 * latents / largest).round().to(torch.int8)
         of_noise, prices, made = self._noise(samples), [], []
         for chosen in choices(drawings):
-            q = model.class_posterior(self._support[:, chosen])
+            q = model.posterior(self._support[:, chosen])
             prices.append(model.class_kl(q, q.sample(of_noise[0][:1].expand_as(q.mean))))
             made.append(self._draw(q, of_noise))
         return {
@@ -160,7 +160,7 @@ class SupportPicker(TwoLayerWidget):
     @torch.no_grad()
     def draw_another(self) -> None:
         """Other drawings from the drawings that are chosen now, of noise not used before."""
-        q = self._model.class_posterior(self._support[[self.character]][:, self.chosen])
+        q = self._model.posterior(self._support[[self.character]][:, self.chosen])
         made = self._draw(q, self._noise(self.scene["samples"]))
         number = sum(1 << j for j in self.chosen) - 1
         self.fresh = {"character": self.character, "choice": number, "made": packed(made)}

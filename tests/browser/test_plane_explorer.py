@@ -7,7 +7,7 @@ import player as players
 import pytest
 import torch
 
-from oneshot_lib import judging
+from oneshot_lib.evaluation import judging
 from oneshot_lib.widgets.plane_explorer import PlaneExplorer, Source, Stop
 from oneshot_lib.widgets.static_html import state_json
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from oneshot_lib import data, experiments, judging, weights
+from oneshot_lib import data, experiments, weights
+from oneshot_lib.evaluation import judging
 from oneshot_lib.experiments import EXPERIMENTS
 from oneshot_lib.experiments.boutin import critics, plane, plane_figure, tables
 from oneshot_lib.models.critics import ContrastiveCritic, CriticConfig, PrototypicalCritic
@@ -26,9 +27,9 @@ class Copyist(torch.nn.Module):
 
     mirror = False
 
-    def sample(self, support, each, generator=None):
-        x = support[:, 0].flip(-1) if self.mirror else support[:, 0]
-        return x.repeat_interleave(each, 0)
+    def draw_like(self, support, n, generator=None):
+        x = support[:, :1].flip(-1) if self.mirror else support[:, :1]
+        return x.expand(-1, n, -1, -1, -1)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,8 @@ def begin(tmp_path, monkeypatch, letters):
     stand_ins = {"critic-contrastive": ContrastiveCritic(TINY).eval(),
                  "critic-prototypical": PrototypicalCritic(TINY).eval()}
     entries, load = weights.manifest(), weights.load
-    entries |= {name: {"sha256": name, "model": type(critic).__name__, "data": "omniglot 50-antialias, weak"}
+    entries |= {name: {"sha256": name, "does": ["judge"],
+                       "data": {"name": "omniglot", "reduction": "50-antialias", "split": "weak"}}
                 for name, critic in stand_ins.items()}
     loaded = []
 
@@ -118,7 +120,8 @@ def test_a_model_of_every_character_is_not_judged(begin):
 def test_a_model_that_no_row_knows_is_named(begin):
     run = begin()
     before = plane.left_out()
-    run.entries["omniglot28-new"] = {"data": "omniglot 28-nearest, 30-20", "model": "MetaPixelCNN", "sha256": "0"}
+    about = {"name": "omniglot", "reduction": "28-nearest", "split": "30-20"}
+    run.entries["omniglot28-new"] = {"data": about, "does": ["draw_like", "classify"], "sha256": "0"}
     assert plane.left_out() == before | {"omniglot28-new": "omniglot28-new is shipped, and no row judges it."}
     assert not set(before) & set(plane.SHIPPED.values())
     del run.entries["omniglot26-meta"]
@@ -153,16 +156,16 @@ def test_a_homoencoder_infers_c_from_the_exemplar_alone_and_anew():
     model = PixelCNNHomoencoder(PixelCNNHomoencoderConfig(class_channels=1, element_latent=0, channels=2,
                                                           decoder_layers=1, pixelcnn_layers=1)).eval()
     seen = []
-    model.sample = lambda c, generator: seen.append(c) or torch.zeros(len(c), 1, 28, 28)
+    model.sample_from = lambda c, generator: seen.append(c) or torch.zeros(len(c), 1, 28, 28)
     exemplars = (torch.rand(2, 28, 28) < 0.2).float()
     made = plane.drawings(model, exemplars, 300, torch.Generator().manual_seed(1))
     assert made.shape == (2, 300, 28, 28)
     c = seen[0].unflatten(0, (2, 300))
     for k in range(2):
-        q = model.class_posterior(exemplars[k][None, None, None])
+        q = model.posterior(exemplars[k][None, None, None])
         error = (c[k].mean(0) - q.mean[0]) / (q.log_sigma[0].exp() / 300**0.5)
         assert error.abs().mean() < 1.2 and c[k].std(0).gt(0).all()  # a standard normal has 0.8
-    other = (c[0].mean(0) - model.class_posterior(exemplars[1][None, None, None]).mean[0]).abs().mean()
+    other = (c[0].mean(0) - model.posterior(exemplars[1][None, None, None]).mean[0]).abs().mean()
     assert other > 0 and not torch.equal(exemplars[0], exemplars[1])
 
 
@@ -175,10 +178,10 @@ def test_the_first_steps_are_the_exemplars_and_the_rest_the_priors():
     x = (torch.rand(3, 8, 8) < 0.3).float()
     found = {}
     for share in (1.0, 0.5, 0.0):
-        made = plane.drawings(model, x, 5, torch.Generator().manual_seed(3), share, "mean")
+        made = plane.drawings(model, x, 5, torch.Generator().manual_seed(3), share=share, mean=True)
         assert made.shape == (3, 5, 8, 8) and 0 < made.min() and made.max() < 1  # probabilities
         found[share] = asked.pop()
-    z = model.posterior(x[:, None].repeat_interleave(5, 0), torch.Generator().manual_seed(3)).z
+    z = model.infer(x[:, None].repeat_interleave(5, 0), torch.Generator().manual_seed(3)).z
     assert torch.equal(found[1.0], z)
     assert torch.equal(found[0.5][:, :2], z[:, :2]) and not (found[0.5][:, 2:] == z[:, 2:]).any()
     assert not (found[0.0] == z).any()

@@ -10,7 +10,7 @@ import torch
 
 from oneshot_lib import data, experiments, weights
 from oneshot_lib.distributions import DiagonalGaussian
-from oneshot_lib.evaluation import class_prior, joint_likelihood
+from oneshot_lib.evaluation import joint_likelihood
 from oneshot_lib.experiments.hewitt import sets
 from oneshot_lib.experiments.hewitt.tables import SetSettings
 from oneshot_lib.models.families_1d import FamilyConfig, FamilyHomoencoder
@@ -41,7 +41,7 @@ class Priced:
     def __init__(self):
         self.seen = []
 
-    def log_prob(self, x, support, set_size, generator=None, rescale=True):
+    def terms(self, x, support, set_size, generator=None, rescale=True):
         self.seen.append(support.shape[1])
         n = len(x)
         size = torch.full((n,), float(SIZE if rescale else support.shape[1]))
@@ -110,7 +110,8 @@ def test_sample_dropout_leaves_each_element_out_as_often_and_one_in():
 def family(seed=0):
     model = FamilyHomoencoder(FamilyConfig("gaussian"), torch.Generator().manual_seed(seed)).double()
     model.encoder.bias.data += torch.tensor([0.6, -0.7])  # q is not the prior
-    x = model.sample(torch.full((6, model.family.latent), 0.4, dtype=torch.float64), torch.Generator().manual_seed(1))
+    c = torch.full((6, model.family.latent), 0.4, dtype=torch.float64)
+    x = model.sample_from(c, torch.Generator().manual_seed(1))
     return model, x.double()
 
 
@@ -121,7 +122,7 @@ def test_the_joint_likelihood_is_that_of_the_integral():
     found = joint_likelihood(model, x, outer=40_000, inner=1, generator=generator, batch=6_000)
     assert found == pytest.approx(exact, abs=2e-3)
     with torch.no_grad():  # the fault: no price for c
-        q = model.class_posterior(x[None])
+        q = model.posterior(x[None])
         c = q.sample(torch.randn(40_000, q.mean.shape[1], generator=generator, dtype=torch.float64))
         free = model.element_log_weights(x.repeat(40_000), c.repeat_interleave(len(x), 0))[0].view(-1, len(x)).sum(1)
         assert abs((free.logsumexp(0).item() - math.log(40_000)) / len(x) - exact) > 0.01
@@ -147,10 +148,10 @@ def test_one_draw_of_the_joint_likelihood_is_the_bound_with_d_x():
         p.data.mul_(3)  # far from a standard normal
     x, generator = (torch.rand(3, 1, 8, 8).double() > 0.7).double(), torch.Generator().manual_seed(1)
     with torch.no_grad():
-        q = model.class_posterior(x[None])
+        q = model.posterior(x[None])
         q = DiagonalGaussian(q.mean.expand(400, -1), q.log_sigma.expand(400, -1))
         c = q.sample(torch.randn(q.mean.shape, generator=generator, dtype=torch.float64))
-        kl, ratio = model.class_kl(q, c), q.log_prob(c) - class_prior(model, c).log_prob(c)
+        kl, ratio = model.class_kl(q, c), q.log_prob(c) - model.class_prior(c).log_prob(c)
         difference = kl - ratio
         assert abs(difference.mean()) < 4 * difference.std() / 400**0.5
         standard = kl - (q.log_prob(c) - DiagonalGaussian(0 * c, 0 * c).log_prob(c))
@@ -158,7 +159,7 @@ def test_one_draw_of_the_joint_likelihood_is_the_bound_with_d_x():
     one = np.array([joint_likelihood(model, x, 1, 1, generator=generator) for _ in range(200)])
     size = torch.tensor([3])
     with torch.no_grad():
-        bound = torch.stack([model.log_prob(x, x[None], size, generator).bound.mean() for _ in range(200)]).numpy()
+        bound = torch.stack([model.terms(x, x[None], size, generator).bound.mean() for _ in range(200)]).numpy()
     error = (one.var() / 200 + bound.var() / 200) ** 0.5
     assert abs(one.mean() - bound.mean()) < 4 * error
 
@@ -290,7 +291,7 @@ def test_cues_and_drawings_have_their_shapes(begin):
     support = sets.cues(run, run.rows[0], 2, shots=5)
     assert support.shape == (2, 5, 1, 28, 28)
     torch.manual_seed(0)
-    made = sets.same_class(tiny(), support, each=3, generator=torch.Generator().manual_seed(0))
+    made = tiny().draw_like(support, 3, generator=torch.Generator().manual_seed(0))
     assert made.shape == (2, 3, 1, 28, 28) and set(made.unique().tolist()) <= {0.0, 1.0}
 
 

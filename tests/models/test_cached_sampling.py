@@ -118,17 +118,17 @@ def test_a_stack_that_reads_its_support(settings, each, each_order, monkeypatch)
     model = attentive(**settings)
     support, noise = sets(model.config.levels, each=each)
     expected = sample_naive(model.pixelcnn, noise, model.memory(support))
-    assert torch.equal(model.sample(support, each, noise=noise), expected)
+    assert torch.equal(model.draw_like(support, each, noise=noise).flatten(0, 1), expected)
     monkeypatch.setattr(AttentionCache, "_read", lambda cache, line, h: h)
-    assert not torch.equal(model.sample(support, each, noise=noise), expected)
+    assert not torch.equal(model.draw_like(support, each, noise=noise).flatten(0, 1), expected)
 
 
 def test_each_image_reads_its_own_support(monkeypatch):
     model = attentive()
     support, noise = sets(each=3)
-    apart = [model.sample(s[None], 3, noise=u) for s, u in zip(support, noise.split(3), strict=True)]
-    assert torch.equal(model.sample(support, 3, noise=noise), torch.cat(apart))
-    assert not torch.equal(model.sample(support.flip(0), 3, noise=noise), torch.cat(apart))
+    apart = [model.draw_like(s[None], 3, noise=u)[0] for s, u in zip(support, noise.split(3), strict=True)]
+    assert torch.equal(model.draw_like(support, 3, noise=noise).flatten(0, 1), torch.cat(apart))
+    assert not torch.equal(model.draw_like(support.flip(0), 3, noise=noise).flatten(0, 1), torch.cat(apart))
 
 
 @pytest.mark.parametrize("code_map", [0, 2])
@@ -138,7 +138,7 @@ def test_the_few_shot_models_draw_through_it(code_map):
     config = ConditionalConfig(channels=3, layers=2, first_kernel=3, code=4, code_map=code_map, encoder_channels=2)
     model = lively(ConditionalPixelCNN(config))
     expected = sample_naive(model.pixelcnn, noise, model.condition(support))
-    assert torch.equal(model.sample(support, noise=noise), expected)
+    assert torch.equal(model.draw_like(support, noise=noise)[:, 0], expected)
 
 
 def test_the_adapted_network_draws_with_its_own_weights():
@@ -146,7 +146,7 @@ def test_the_adapted_network_draws_with_its_own_weights():
     model = lively(MetaPixelCNN(MetaConfig(image_size=6, channels=4, layers=2, first_kernel=3, inner_channels=3)))
     support, noise = sets()
     expected = [sample_naive(model.network(s), u) for s, u in zip(support, noise.split(2), strict=True)]
-    assert torch.equal(model.sample(support, 2, noise=noise), torch.cat(expected))
+    assert torch.equal(model.draw_like(support, 2, noise=noise).flatten(0, 1), torch.cat(expected))
 
 
 @pytest.mark.parametrize("settings", [{}, {"layers": 3}, {"levels": 4, "condition_channels": 2}], ids=str)

@@ -171,7 +171,7 @@ def test_the_models_own_moments_are_the_average_over_its_own_sets():
     (lambda: ConjugateGaussian(noise=0.0), "noise"), (lambda: MODEL.objective(X, 6), "support_size is 6"),
     (lambda: MODEL.objective(X, 0), "support_size is 0"), (lambda: MODEL.objective(X, 2, "nothing"), "objective is"),
     (lambda: MODEL.log_marginal(X[0]), "elements has shape"), (lambda: FamilyConfig("poisson"), "family is 'poisson'"),
-    (lambda: FamilyHomoencoder().class_posterior(torch.zeros(3, 0)), "support has shape"),
+    (lambda: FamilyHomoencoder().posterior(torch.zeros(3, 0)), "support has shape"),
     (lambda: scores(FamilyHomoencoder(), torch.zeros(3, 4), 4), "support_size is 4"),
 ])
 def test_what_makes_no_sense_is_refused(wrong, named):
@@ -300,7 +300,7 @@ def test_log_marginal_by_grid_does_not_depend_on_the_grid_and_no_bound_passes_it
 
 def expected_terms(model, x, support, draws=40_000):
     """One class x (n,) under q of one support (N,): E_q log p(X | c) - KL, and its error, by draws."""
-    q = model.class_posterior(support[None])
+    q = model.posterior(support[None])
     c = q.sample(torch.randn(draws, q.mean.shape[1], generator=rng(3), dtype=torch.float64))
     whole = model.family.log_prob(x, model.decoder(c)[:, None]).sum(1)
     log_weights = whole - 0.5 * (c.square() + math.log(2 * math.pi)).sum(1) - q.log_prob(c)
@@ -327,27 +327,27 @@ def test_set_bound_and_weighted_joint_likelihood_in_their_order(name):
 @every_family
 def test_q_is_blind_to_order_and_sees_every_element(name):
     model, support = build(name), classes(name, 2, 5)
-    q, turned = model.class_posterior(support), model.class_posterior(support.flip(1))
+    q, turned = model.posterior(support), model.posterior(support.flip(1))
     torch.testing.assert_close(q.mean, turned.mean)
     torch.testing.assert_close(q.log_sigma, turned.log_sigma)
     for k in range(5):
         changed = support.clone()
         changed[:, k] = (changed[:, k] + 1) % 8
-        assert (model.class_posterior(changed).mean != q.mean).any(1).all()
-    assert model.class_posterior(support[:, :1]).mean.shape == q.mean.shape
+        assert (model.posterior(changed).mean != q.mean).any(1).all()
+    assert model.posterior(support[:, :1]).mean.shape == q.mean.shape
 
 
 @every_family
 def test_the_protocol_of_models_over_sets(name):
     model, x = build(name), classes(name, 4, 5)
-    terms = model.log_prob(x[:, 0], x[:, 1:3], torch.full((4,), 5), rng())
-    by_two = model.log_prob(x[:, 0], x[:, 1:3], torch.full((4,), 5), rng(), rescale=False)
+    terms = model.terms(x[:, 0], x[:, 1:3], torch.full((4,), 5), rng())
+    by_two = model.terms(x[:, 0], x[:, 1:3], torch.full((4,), 5), rng(), rescale=False)
     torch.testing.assert_close(terms.bound - by_two.bound, terms.kl_class * (1 / 2 - 1 / 5))
     c = model.sample_class(4, rng())
-    assert c.shape == (4, model.family.latent) and model.sample(c, rng()).shape == (4,)
+    assert c.shape == (4, model.family.latent) and model.sample_from(c, rng()).shape == (4,)
     weights = model.element_log_weights(x[:, 0], c, 3)
     assert weights.shape == (3, 4) and torch.equal(weights[0], weights[2])
-    q = model.class_posterior(x)
+    q = model.posterior(x)
     torch.testing.assert_close(model.class_kl(q, c), q.kl())
     terms.bound.sum().backward()
     assert all((p.grad != 0).any() for p in model.parameters())

@@ -154,12 +154,12 @@ def strongly_conditioned(kind, levels, support):
 def test_samples_are_whole_levels_set_by_set(kind, levels):
     support = (levels - 1) * pictures(2, 3)
     model = strongly_conditioned(kind, levels, support)
-    drawn = model.sample(support, each=3, generator=torch.Generator().manual_seed(0))
+    drawn = model.draw_like(support, 3, generator=torch.Generator().manual_seed(0)).flatten(0, 1)
     assert drawn.shape == (6, 1, SIZE, SIZE) and not drawn.requires_grad
     assert torch.equal(drawn, drawn.round()) and drawn.min() >= 0 and drawn.max() <= levels - 1
     assert len(drawn.unique()) >= min(levels, 20) and torch.isfinite(model.log_prob(drawn, support)).all()
     noise = torch.rand(1, SIZE, SIZE, generator=torch.Generator().manual_seed(1)).double().expand(6, -1, -1)
-    first, *images = model.sample(support, each=3, noise=noise)  # what differs now comes of the support
+    first, *images = model.draw_like(support, 3, noise=noise).flatten(0, 1)  # what differs now comes of the support
     assert [torch.equal(image, first) for image in images] == [True] * 2 + [kind == "unconditional"] * 3
 
 
@@ -362,13 +362,13 @@ def test_draws_that_cannot_be_are_named(kind):
     model, support = network(kind), pictures(2, 3)
     for sets in (support[0], support[:, :0], support[:0], bits(2, 3, 2, 7, 7)):
         with pytest.raises(ValueError, match=r"support has shape .*; expected \(G, N, 1, H, W\)"):
-            model.sample(sets)
+            model.draw_like(sets)
     for each in (0, 1.5):
         with pytest.raises(ValueError, match=f"each is {each}; expected a whole number"):
-            model.sample(support, each=each)
+            model.draw_like(support, each)
     for noise in (torch.rand(3, SIZE, SIZE), torch.rand(5, SIZE, SIZE), torch.rand(4, SIZE, 3)):
         with pytest.raises(ValueError, match=r"noise has shape .*; expected \(4, 7, 7\)"):
-            model.sample(support, each=2, noise=noise)
+            model.draw_like(support, 2, noise=noise)
 
 
 @every_code

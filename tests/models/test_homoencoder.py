@@ -43,20 +43,20 @@ def pictures(model, *leading: int, seed: int = 0) -> torch.Tensor:
 def test_the_set_encoder_knows_no_order_and_any_size(kind, n):
     model = small(kind)
     support = pictures(model, 2, n)
-    q = model.class_posterior(support)
-    permuted = model.class_posterior(support.flip(1))
+    q = model.posterior(support)
+    permuted = model.posterior(support.flip(1))
     assert q.mean.shape == (2, model.class_size)
     torch.testing.assert_close(permuted.mean, q.mean, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(permuted.log_sigma, q.log_sigma, rtol=1e-10, atol=1e-10)
     support[:, 0] = 1 - support[:, 0]
-    assert (model.class_posterior(support).mean - q.mean).abs().max() > 1e-4
+    assert (model.posterior(support).mean - q.mean).abs().max() > 1e-4
 
 
 def test_a_set_encoder_that_reads_one_element_only_is_caught():
     model = small()
     support = pictures(model, 2, 3)
-    first = model.class_posterior(support[:, :1]).mean
-    assert (model.class_posterior(support.flip(1)[:, :1]).mean - first).abs().max() > 1e-4
+    first = model.posterior(support[:, :1]).mean
+    assert (model.posterior(support.flip(1)[:, :1]).mean - first).abs().max() > 1e-4
 
 
 def test_the_sizes_of_the_supplement():
@@ -115,7 +115,7 @@ def test_the_prior_is_sampled_as_it_is_evaluated():
 @pytest.mark.parametrize("kind", ["pixelcnn", "deconvolutional"])
 def test_the_price_of_c_agrees_with_monte_carlo(kind):
     model = small(kind)
-    q, n = model.class_posterior(pictures(model, 1, 2)), 4000
+    q, n = model.posterior(pictures(model, 1, 2)), 4000
     noise = torch.randn(n, model.class_size, generator=torch.Generator().manual_seed(3)).double()
     q = type(q)(q.mean.expand(n, -1), q.log_sigma.expand(n, -1))
     c = q.sample(noise)
@@ -133,7 +133,7 @@ def test_importance_weights_of_the_element_latent(kind):
     x = pictures(model, 1).expand(n, -1, -1, -1)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        c = model.class_posterior(pictures(model, 1, 2)).mean.expand(n, -1)
+        c = model.posterior(pictures(model, 1, 2)).mean.expand(n, -1)
         weights = model.element_log_weights(x, c, 2, generator)
         likelihood, kl = model.element_terms(x, c, generator)
     assert weights.shape == (2, n)
@@ -179,7 +179,7 @@ def test_the_four_objectives_train_every_parameter(kind, name):
     model, objective = small(kind).train(), SET_OBJECTIVES[name]
     support, size = pictures(model, 2, 3), torch.tensor([20, 20])
     x = pictures(model, 4, seed=5)
-    terms = model.log_prob(x, support, size, torch.Generator().manual_seed(0), objective.rescale)
+    terms = model.terms(x, support, size, torch.Generator().manual_seed(0), objective.rescale)
     assert terms.bound.shape == (4,) and set(terms.shared_by.tolist()) == {20.0 if objective.rescale else 3.0}
     terms.bound.sum().backward()
     assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
@@ -193,13 +193,13 @@ def test_elements_that_share_a_support_are_scored_as_if_alone(kind, changes):
     the same noise, under its own class's c."""
     model, size = small(kind, **changes), torch.tensor([20, 30])
     support, x = pictures(model, 2, 3), pictures(model, 4, seed=5)
-    terms = model.log_prob(x, support, size, torch.Generator().manual_seed(4))
+    terms = model.terms(x, support, size, torch.Generator().manual_seed(4))
     generator = torch.Generator().manual_seed(4)  # c is drawn first, then z
     noise_c = torch.randn(2, model.class_size, generator=generator, dtype=torch.float64)
     noise_z = torch.randn(4, model.element_size, generator=generator, dtype=torch.float64)
 
     def alone(i, g):
-        q = model.class_posterior(support[g:g + 1])
+        q = model.posterior(support[g:g + 1])
         c, one = q.sample(noise_c[g:g + 1]), x[i:i + 1]
         kl_class, kl_element, z = model.class_kl(q, c), torch.zeros(1), None
         if model.element_size:
@@ -219,14 +219,14 @@ def test_elements_that_share_a_support_are_scored_as_if_alone(kind, changes):
 def test_the_same_generator_gives_the_same_numbers():
     model = small()
     args = pictures(model, 2), pictures(model, 2, 3), torch.tensor([20, 20])
-    one, other = (model.log_prob(*args, torch.Generator().manual_seed(4)).bound for _ in range(2))
+    one, other = (model.terms(*args, torch.Generator().manual_seed(4)).bound for _ in range(2))
     assert torch.equal(one, other)
 
 
 def test_what_does_not_fit_is_refused():
     model = small()
     with pytest.raises(ValueError, match="support has shape"):
-        model.log_prob(pictures(model, 3), pictures(model, 2, 3), torch.tensor([20, 20]))
+        model.terms(pictures(model, 3), pictures(model, 2, 3), torch.tensor([20, 20]))
     with pytest.raises(ValueError, match="class_channels is 0"):
         PixelCNNHomoencoderConfig(class_channels=0)
     with pytest.raises(ValueError, match="element_latent is -1"):

@@ -81,7 +81,7 @@ def test_the_hand_written_gradient_is_the_gradient():
         results = []
         for fused in (True, False):
             model = build(config)
-            terms = model.log_prob(images(size=size), noise=noise(), fused=fused)
+            terms = model.terms(images(size=size), noise=noise(), fused=fused)
             (terms.log_likelihood.sum() - (terms.kl * torch.arange(1.0, 5)).sum()).backward()
             results.append((terms, {k: p.grad for k, p in model.named_parameters()}))
         (terms, gradients), (plain_terms, plain_gradients) = results
@@ -98,7 +98,7 @@ def test_bfloat16_products_change_the_bound_little_and_its_gradient_less_than_it
     for dtype in (torch.float32, torch.bfloat16):
         model.product_dtype = dtype
         model.zero_grad()
-        bound = model.log_prob(x, noise=drawn).bound.mean()
+        bound = model.terms(x, noise=drawn).bound.mean()
         bound.backward()
         outcomes.append((bound.item(), torch.cat([p.grad.flatten() for p in model.parameters()])))
     (bound, gradient), (low_bound, low_gradient) = outcomes
@@ -115,12 +115,12 @@ def test_the_posterior_looks_at_the_image_and_the_prior_needs_no_inference_param
     for parameter in inference:
         parameter.data.fill_(float("nan"))
     assert model.sample(3, torch.Generator().manual_seed(0)).isfinite().all()
-    assert model.log_prob(images(), noise=noise()).bound.isnan().all()  # and the posterior does need them
+    assert model.terms(images(), noise=noise()).bound.isnan().all()  # and the posterior does need them
 
 
 def test_the_posterior_is_dependent_each_step_on_the_draws_before_it():
     model, drawn = build(), noise(1).requires_grad_()
-    mean = model.posterior(images(1), noise=drawn, fused=False).posterior.mean
+    mean = model.infer(images(1), noise=drawn, fused=False).posterior.mean
     for t in range(4):
         (gradient,) = torch.autograd.grad(mean[:, t].sum(), drawn, retain_graph=True, allow_unused=True)
         assert (gradient[:, t:] == 0).all() and (gradient[:, :t] != 0).all()
@@ -128,7 +128,7 @@ def test_the_posterior_is_dependent_each_step_on_the_draws_before_it():
 
 def test_the_kl_of_each_step_is_that_of_its_gaussian():
     model = build()
-    states, terms = model.posterior(images(), noise=noise()), model.log_prob(images(), noise=noise())
+    states, terms = model.infer(images(), noise=noise()), model.terms(images(), noise=noise())
     for t in range(4):
         q = DiagonalGaussian(states.posterior.mean[:, t], states.posterior.log_sigma[:, t])
         torch.testing.assert_close(terms.kl[:, t], q.kl())
@@ -138,7 +138,7 @@ def test_log_weights_average_to_the_bound_and_their_logmeanexp_lies_above():
     model, x = build(), images(2)
     generator = torch.Generator().manual_seed(0)
     weights = model.log_weights(x, 300, generator)
-    bounds = torch.stack([model.log_prob(x, generator).bound for _ in range(300)])
+    bounds = torch.stack([model.terms(x, generator).bound for _ in range(300)])
     error = (weights.var(0) / 300 + bounds.var(0) / 300).sqrt()
     assert ((weights.mean(0) - bounds.mean(0)).abs() < 4 * error).all()
     assert (torch.logsumexp(weights, 0) - torch.log(torch.tensor(300.0)) > weights.mean(0)).all()
@@ -211,6 +211,6 @@ def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="steps is 0"):
         SequentialConfig(steps=0)
     with pytest.raises(ValueError, match=r"x has shape \(5, 9, 9\)"):
-        build().log_prob(images()[:, 0])
+        build().terms(images()[:, 0])
     with pytest.raises(ValueError, match="z has shape"):
         build().draw(z=torch.zeros(1, 3, 2).double())

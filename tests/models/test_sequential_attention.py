@@ -42,7 +42,7 @@ def seeded(seed=0):
 @pytest.mark.parametrize(("name", "canvas"), EVERY)
 def test_every_variety_trains_and_every_parameter_gets_a_gradient(name, canvas):
     model = build(name, canvas)
-    terms = model.log_prob(images(), noise=noise(model))
+    terms = model.terms(images(), noise=noise(model))
     assert terms.bound.shape == (3,) and terms.bound.isfinite().all() and (terms.kl > 0).all()
     (-terms.bound.mean()).backward()
     for key, parameter in model.named_parameters():
@@ -74,13 +74,13 @@ def test_the_prior_needs_no_parameter_of_inference(name):
             parameter.fill_(float("nan"))
     assert model.sample(2, seeded()).isfinite().all()
     assert model.draw(2, seeded()).probabilities.isfinite().all()
-    assert model.posterior(images(), noise=noise(model)).posterior.mean.isnan().all()  # and the posterior needs them
+    assert model.infer(images(), noise=noise(model)).posterior.mean.isnan().all()  # and the posterior needs them
 
 
 @pytest.mark.parametrize(("name", "canvas"), EVERY)
 def test_the_canvas_is_what_a_loop_that_writes_at_every_step_makes(name, canvas):
     model = build(name, canvas).requires_grad_(False)
-    states = model.posterior(images(), noise=noise(model))
+    states = model.infer(images(), noise=noise(model))
     c, steps = torch.zeros(3, 2, 9, 9).double(), []
     for t, h in enumerate(states.h.unbind(1)):
         numbers = model.write_window(h) if model.write_window is not None else h[:, :0]
@@ -105,18 +105,18 @@ def test_a_random_patch_is_written_where_it_was_read():
     assert torch.equal(drawing.read_window, drawing.write_window)
     assert (drawing.read_window[:, 0] - drawing.read_window[:, 1]).abs().max() > 0.1  # the fault: one place for all
     drawn = noise(model)
-    states = model.posterior(images(), noise=drawn)
+    states = model.infer(images(), noise=drawn)
     torch.testing.assert_close(states.places, model.reader.draw(drawn[..., 2:], (4, 4), (9, 9)))
     elsewhere = drawn.clone()
     elsewhere[..., 2:] = -drawn[..., 2:]
-    assert (model.posterior(images(), noise=elsewhere).places + states.places).abs().max() < 1e-12
+    assert (model.infer(images(), noise=elsewhere).places + states.places).abs().max() < 1e-12
     with pytest.raises(ValueError, match="places is None"):
         model.canvas(states.h)
     # q and the prior draw places by one law, or it is no bound
     larger = build("random", canvas_size=14).requires_grad_(False)
-    torch.testing.assert_close(larger.posterior(images(), noise=drawn).places, larger.prior_states(drawn).places)
+    torch.testing.assert_close(larger.infer(images(), noise=drawn).places, larger.prior_states(drawn).places)
     with pytest.raises(ValueError, match="noise has shape"):
-        model.posterior(images(), noise=drawn[..., :2])
+        model.infer(images(), noise=drawn[..., :2])
 
 
 def test_a_place_that_is_drawn_is_told():
@@ -139,7 +139,7 @@ def test_each_place_is_drawn_from_the_error_of_the_canvas_so_far(name, canvas):
     for loud in (model.write_patch.weight, model.output.weight):
         loud.mul_(4)  # a canvas whose errors change much from step to step
     drawn = noise(model, 60)
-    states = model.posterior(x, noise=drawn)
+    states = model.infer(x, noise=drawn)
     places = states.read_window[..., 2]
     canvases = model.canvases(states.h)
     seen = model.likelihood(canvases.flatten(0, 1)).mean.unflatten(0, (60, 4))
@@ -148,7 +148,7 @@ def test_each_place_is_drawn_from_the_error_of_the_canvas_so_far(name, canvas):
     late = [model.reader.draw(drawn[:, t, 2:], x, seen[:, t + 1]) for t in range(3)]  # the fault: a step too late
     assert (torch.stack(late, 1) - places).abs().max() > 0.1
     model.write_patch.weight.mul_(-1)  # another canvas
-    changed = model.posterior(x, noise=drawn).read_window[..., 2]
+    changed = model.infer(x, noise=drawn).read_window[..., 2]
     assert torch.equal(changed[:, 0], places[:, 0])
     assert (changed[:, 1:] != places[:, 1:]).any()  # the fault: the canvas forgotten
 
@@ -156,7 +156,7 @@ def test_each_place_is_drawn_from_the_error_of_the_canvas_so_far(name, canvas):
 def test_an_error_based_model_asks_where_to_write_and_draws_without_an_image():
     model = build("error-large").requires_grad_(False)
     assert model.writer.name == "axis-aligned" and model.lstm.weight_ih.shape[1] == 2
-    assert model.posterior(images(), noise=noise(model)).places is None
+    assert model.infer(images(), noise=noise(model)).places is None
     again = model.draw(z=model.reconstruct(images(), seeded()).z)  # its latents alone say what was drawn
     torch.testing.assert_close(again.probabilities, model.reconstruct(images(), seeded()).probabilities)
 

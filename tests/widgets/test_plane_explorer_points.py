@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from oneshot_lib import judging
-from oneshot_lib.evaluation import Estimate
+from oneshot_lib.evaluation import Estimate, judging
 from oneshot_lib.widgets.plane_explorer import (
     PlaneExplorer,
     Source,

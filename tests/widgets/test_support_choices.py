@@ -79,7 +79,7 @@ def test_the_drawings_of_a_choice_are_the_models_from_that_choice(model, support
     uniform = torch.rand(SAMPLES, SIZE, SIZE, generator=again)
     for k, chosen in enumerate(choices(DRAWINGS)):
         for character in range(CHARACTERS):
-            q = model.class_posterior(support[[character]][:, chosen])
+            q = model.posterior(support[[character]][:, chosen])
             y = model.features(q.sample(noise[0]), noise[1])
             expected = model.pixelcnn.sample((SIZE, SIZE), y=y, noise=uniform)[:, 0]
             assert np.array_equal(made(picker)[character, k], expected.numpy())
@@ -96,7 +96,7 @@ def test_the_noise_is_the_same_for_every_choice(model, support):
 def test_the_latent_of_a_choice_is_the_average_over_its_drawings(model, support, picker):
     chosen = [0, 2]
     for character in range(CHARACTERS):
-        mean = model.template(model.class_posterior(support[[character]][:, chosen]).mean)[0].numpy()
+        mean = model.template(model.posterior(support[[character]][:, chosen]).mean)[0].numpy()
         shown = latents(picker)[character, chosen].mean(0)
         scale = (shown * mean).sum() / (mean * mean).sum()
         assert np.abs(shown - scale * mean).max() < 1.01  # but for rounding
@@ -108,7 +108,7 @@ def test_the_price_is_one_of_every_choice(model, support, picker):
     prices = picker.scene["prices"]
     assert np.shape(prices) == (CHARACTERS, 2**DRAWINGS - 1)
     noise = torch.randn(SAMPLES, model.class_size, generator=seeded(3))[:1]
-    q = model.class_posterior(support[:1])
+    q = model.posterior(support[:1])
     assert prices[0][-1] == pytest.approx(model.class_kl(q, q.sample(noise)).item(), abs=0.06)
 
 

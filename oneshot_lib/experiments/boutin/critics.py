@@ -1,4 +1,4 @@
-"""The critics of `oneshot_lib.judging`, trained and measured."""
+"""The critics of `oneshot_lib.evaluation.judging`, trained and measured."""
 
 from collections.abc import Callable
 
@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from oneshot_lib import data, judging
+from oneshot_lib import data
 from oneshot_lib.data.augment import symmetry
 from oneshot_lib.data.views import views
-from oneshot_lib.evaluation import Estimate
+from oneshot_lib.evaluation import Estimate, judging
+from oneshot_lib.evaluation.judging import as_seen, mean_over_classes
 from oneshot_lib.experiments.boutin import tables
-from oneshot_lib.judging import as_seen, mean_over_classes
 from oneshot_lib.models.critics import ContrastiveCritic, Critic, CriticConfig, PrototypicalCritic
 from oneshot_lib.runs.records import Record
 from oneshot_lib.runs.run import Run

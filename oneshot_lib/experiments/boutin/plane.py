@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from oneshot_lib import data, judging, weights
+from oneshot_lib import data, weights
 from oneshot_lib.data.files import write_whole
-from oneshot_lib.distributions import DiagonalGaussian
-from oneshot_lib.evaluation import Estimate
+from oneshot_lib.evaluation import Estimate, judging
+from oneshot_lib.evaluation.judging import mean_over_classes
 from oneshot_lib.experiments.boutin import tables
 from oneshot_lib.experiments.boutin.critics import (
     CLASSES,
@@ -34,9 +34,7 @@ from oneshot_lib.experiments.boutin.critics import (
     originals,
     people,
 )
-from oneshot_lib.judging import mean_over_classes
 from oneshot_lib.models.critics import CriticConfig
-from oneshot_lib.models.sequential import SequentialModel
 from oneshot_lib.runs.records import Record
 from oneshot_lib.runs.run import Run, live_progress
 from oneshot_lib.streams import stream
@@ -84,8 +82,8 @@ def critics(run: Run) -> Critics:
 
 def trained_on(model: str) -> tuple[str, str, str]:
     """The data of a shipped model: their name, reduction and split, ("omniglot", "28-nearest", "30-20")."""
-    name, reduction, split = weights.manifest()[model]["data"].replace(",", "").split()
-    return name, reduction, split
+    about = weights.manifest()[model]["data"]
+    return about["name"], about["reduction"], about["split"]
 
 
 def split_of(model: str) -> str:
@@ -152,41 +150,20 @@ def kind(split: str, characters: int) -> str:
 
 
 @torch.no_grad()
-def drawings(model, exemplars: Tensor, count: int, generator: torch.Generator, share: float = 1.0,
-             output: str = "sample") -> Tensor:
+def drawings(model, exemplars: Tensor, count: int, generator: torch.Generator, **how) -> Tensor:
     """What a model draws of each exemplar (K, S, S), zeros and ones: (K, count, S, S) in [0, 1].
 
-    A homoencoder draws c ~ q(c | D) for each drawing and x ~ p(x | c), with the exemplar as its D; a few-shot model x ~
-    p(x | s), the exemplar being its s. A sequential model has no such thing as a class. It draws z_1, ..., z_m from
-    q(z | exemplar), m being `share` of its T steps, and the others from the prior: what it starts as a copy it ends as
-    it pleases. Its `output` is a Bernoulli sample or the "mean", the pixels' probabilities. Where the attention draws
-    its places at random, those are drawn anew. Raises ValueError on another shape.
+    Each exemplar is the one element of a support, `how` what the model's own `draw_like` can be told. Raises ValueError
+    on another shape.
     """
     if exemplars.dim() != 3:
         raise ValueError(f"exemplars has shape {tuple(exemplars.shape)}; expected (K, S, S)")
-    support = exemplars[:, None]  # (K, 1, S, S)
-    if isinstance(model, SequentialModel):
-        made = _carried_on(model, support.repeat_interleave(count, 0), generator, share)
-        made = made if output == "mean" else data.binarise(made, generator)
-    elif hasattr(model, "class_posterior"):
-        q = model.class_posterior(support[:, None])
-        each = DiagonalGaussian(q.mean.repeat_interleave(count, 0), q.log_sigma.repeat_interleave(count, 0))
-        noise = torch.randn(each.mean.shape, generator=generator, device=generator.device)
-        made = model.sample(each.sample(noise), generator)
-    else:
-        made = model.sample(support[:, None], count, generator=generator)
-    return made[:, 0].unflatten(0, (len(exemplars), count))
+    return model.draw_like(exemplars[:, None, None], count, generator=generator, **how)[:, :, 0]
 
 
-def _carried_on(model: SequentialModel, x: Tensor, generator: torch.Generator, share: float) -> Tensor:
-    """The pixels' probabilities (B, 1, S, S) where the first `share` of the steps are after x (B, 1, S, S)."""
-    if not 0 <= share <= 1:
-        raise ValueError(f"share is {share}; expected 0 to 1")
-    given = round(share * model.config.steps)
-    z = model.posterior(x, generator).z
-    prior = torch.randn(z.shape, generator=generator, device=generator.device)
-    z = torch.cat([z[:, :given], prior[:, given:]], 1)
-    return model.draw(z=z, generator=generator).probabilities[:, -1]
+def how_drawn(row: tables.PlaneRow) -> dict:
+    """What `draw_like` is told besides: of a sequential model its share and its output."""
+    return {"share": row.share, "mean": row.output == "mean"} if "strokes" in weights.abilities(row.model) else {}
 
 
 def drawn_by_model(run: Run, row: tables.PlaneRow, rows: np.ndarray, model=None) -> Tensor:
@@ -199,7 +176,7 @@ def drawn_by_model(run: Run, row: tables.PlaneRow, rows: np.ndarray, model=None)
     generator = stream(run.seed, "drawings", device=run.device)
     made, shown = [], time.monotonic()
     for part in exemplars.split(max(1, BATCH // count)):
-        made.append(drawings(model, part.to(run.device), count, generator, row.share, row.output).cpu())
+        made.append(drawings(model, part.to(run.device), count, generator, **how_drawn(row)).cpu())
         if time.monotonic() - shown > 10:
             shown = time.monotonic()
             print(f"{row.name}: {sum(map(len, made))} of {len(exemplars)} characters drawn", flush=True)
@@ -304,7 +281,7 @@ def _told(run: Run, row: tables.PlaneRow) -> list[str]:
     said = [f"{run.settings.exemplars} exemplars of each character"] if run.settings.exemplars > 1 else []
     if row.binary:
         said.append("grey pixels binarised")
-    if row.model and weights.manifest()[row.model]["model"] == "SequentialModel":
+    if row.model and "strokes" in weights.abilities(row.model):
         said.append(f"{row.share:.0%} of the steps from the exemplar, {row.output}")
     if row.mirrored:
         said.append("drawn in the mirror, mirrored back")

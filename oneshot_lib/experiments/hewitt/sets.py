@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from oneshot_lib import data
 from oneshot_lib.choices import check
-from oneshot_lib.classification import episode_accuracy
 from oneshot_lib.data import AugmentedCharacters, EvaluationEpisodes
 from oneshot_lib.evaluation import Estimate, joint_likelihood
+from oneshot_lib.evaluation.classification import episode_accuracy
 from oneshot_lib.experiments.hewitt import tables
 from oneshot_lib.models.homoencoder import DeconvolutionalHomoencoder, PixelCNNHomoencoder
 from oneshot_lib.objectives import SET_OBJECTIVES
@@ -50,7 +50,7 @@ def objective(source, name: str, settings, device: str = "cpu") -> Callable:
         batch = source.minibatch(settings.batch_groups, size, draw, switches.x_from, settings.sets, settings.elements)
         support = batch.support[:, kept(size, settings.sample_dropout, draw)]
         x, support, set_size = (part.to(device) for part in (batch.x, support, batch.set_size))
-        terms = model.log_prob(x, support, set_size, generator, rescale=switches.rescale)
+        terms = model.terms(x, support, set_size, generator, rescale=switches.rescale)
         shared_by = terms.shared_by if switches.rescale else torch.full_like(terms.shared_by, size)
         charged = min(1.0, (step + 1) / settings.kl_annealing) if settings.kl_annealing else 1.0
         return terms.log_likelihood - charged * (terms.kl_element + terms.kl_class / shared_by)
@@ -147,7 +147,7 @@ def class_kl(model: nn.Module, source, settings, n: int, device: str = "cpu", se
     draw, noise, found = stream(seed, "supports"), stream(seed, "noise", device=device), []
     for start in range(0, n, 100):
         support = source.minibatch(min(100, n - start), settings.support_size, draw, sets=settings.sets).support
-        q = model.class_posterior(support.to(device))
+        q = model.posterior(support.to(device))
         eps = torch.randn(q.mean.shape, generator=noise, device=device, dtype=q.mean.dtype)
         found.append(model.class_kl(q, q.sample(eps)).double())
     return _estimate(torch.cat(found))
@@ -158,7 +158,8 @@ def accuracy(run: Run, row: tables.SetRow, model: nn.Module, shots: int, within:
     """The share of queries given their class, %, over the first committed episodes of the run's split; its test
     characters, or its training ones by `half="train"`.
 
-    `scoring` replaces what the settings say of `oneshot_lib.classification.log_scores`. Products are those of training.
+    `scoring` replaces what the settings say of `evaluation.log_scores`. Products are those of
+    training.
     """
     settings = run.settings
     scoring = {name: getattr(settings, name) for name in ("outer", "inner", "keep", "most")} | scoring
@@ -201,7 +202,7 @@ def joint_bound(run: Run, row: tables.SetRow, model: nn.Module, limit: int | Non
     generator, found = stream(run.seed, "noise", device=run.device), []
     for elements in whole_classes(run, row, limit):
         size = torch.tensor([len(elements)], device=run.device)
-        found.append(-model.log_prob(elements, elements[None], size, generator).bound.double().mean())
+        found.append(-model.terms(elements, elements[None], size, generator).bound.double().mean())
     return _estimate(torch.stack(found))
 
 
@@ -248,15 +249,6 @@ def cues(run: Run, row: tables.SetRow, count: int, shots: int = 1) -> Tensor:
     episodes, image = data.evaluation_episodes(run.images, shots, split=run.experiment.split), drawing(run, row)
     rows = episodes.support[0][:count]
     return torch.stack([torch.stack([image(int(number)) for number in group]) for group in rows]).to(run.device)
-
-
-@torch.no_grad()
-def same_class(model: nn.Module, support: Tensor, each: int, generator: torch.Generator) -> Tensor:
-    """New drawings of the classes of `support` (G, N, 1, S, S): (G, each, 1, S, S), each from its own draw of c."""
-    q = model.eval().class_posterior(support)
-    q = type(q)(*(part.repeat_interleave(each, 0) for part in (q.mean, q.log_sigma)))
-    eps = torch.randn(q.mean.shape, generator=generator, device=generator.device, dtype=q.mean.dtype)
-    return model.sample(q.sample(eps), generator=generator).unflatten(0, (-1, each))
 
 
 def _estimate(values: Tensor) -> Estimate:

@@ -42,8 +42,8 @@ class SetSettings(Settings):
     without each element of D with probability `sample_dropout`; the price of the latents rises over `kl_annealing`
     steps to what it is. Of the committed `episodes` the first so many are classified, `ways` characters of each,
     with `outer` draws of c and `inner` of z, for all classes or for those within `keep` nats of the best, the `most`
-    best of them where that is a number (4 on a laptop, to save time: see `oneshot_lib.classification`); the divergence
-    of c is a mean over `kl_supports` supports.
+    best of them where that is a number (4 on a laptop, to save time: see `oneshot_lib.evaluation.classification`); the
+    divergence of c is a mean over `kl_supports` supports.
     """
 
     ranges = {"sample_dropout": Range(0, 1), "kl_annealing": FROM_ZERO, "ways": Range(2, 20),

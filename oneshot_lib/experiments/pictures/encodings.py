@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from oneshot_lib import data, weights
-from oneshot_lib.classification import log_scores
 from oneshot_lib.data.encodings import encode
 from oneshot_lib.evaluation import Estimate
+from oneshot_lib.evaluation.classification import log_scores
+from oneshot_lib.evaluation.judging import mean_over_classes
 from oneshot_lib.experiments.pictures import tables
-from oneshot_lib.judging import mean_over_classes
 from oneshot_lib.precision import faster_products
 from oneshot_lib.runs.records import Record
 from oneshot_lib.runs.run import Run

@@ -41,7 +41,7 @@ class EncodingRow(Row):
 class EncodingSettings(Settings):
     """How the encodings are compared: the first `episodes` of the committed ones of training characters, `ways`
     characters and as many queries each, by `model` of `oneshot_lib.weights`; `outer`, `inner`, `keep` and `most` as in
-    `oneshot_lib.classification.log_scores`, the defaults are those of `oneshot classify`."""
+    `oneshot_lib.evaluation.classification.log_scores`, the defaults are those of `oneshot classify`."""
 
     ranges = {"episodes": Range(1, 100), "ways": Range(2, 20)}
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from oneshot_lib import data
-from oneshot_lib.classification import episode_accuracy
 from oneshot_lib.data import EvaluationEpisodes
 from oneshot_lib.data.episodes import ClassRows
 from oneshot_lib.evaluation import Estimate
+from oneshot_lib.evaluation.classification import episode_accuracy
 from oneshot_lib.experiments.hewitt.tables import ACROSS, SHOTS, WITHIN
 from oneshot_lib.experiments.reed import tables
 from oneshot_lib.models.attention_pixelcnn import AttentionConfig, AttentionPixelCNN

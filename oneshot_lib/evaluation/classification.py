@@ -18,7 +18,7 @@ A question of 20 classes and 20 queries is 20 x 20 x 20 x 10 = 80,000 decodings.
 - `most`: of the classes within `keep` only so many are sampled, those whose terms are highest: 4 in Hewitt's tables on
   a laptop, 5 in `oneshot classify`, all of them in the paper. One that sampling would have put first and that comes
   later by its term is lost; records that were made so say "at most 4 classes".
-- Without z, what the PixelCNN makes of the image and what it makes of the class part ways until they are added in its
+- Without z, what a PixelCNN makes of the image and what it makes of the class part ways until they are added in its
   first layer (`pair_log_likelihood`); the decoder then runs once a class and sample, whatever the number of queries.
 """
 
@@ -37,10 +37,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .data.episodes import EvaluationEpisodes
-from .distributions import DiagonalGaussian
-from .models.pixelcnn import pair_log_likelihood
-from .objectives import importance_weighted_bound
+from ..data.episodes import EvaluationEpisodes
+from ..distributions import DiagonalGaussian
+from ..objectives import importance_weighted_bound
 
 KEEP = 10.0  # nats, a choice
 
@@ -77,34 +76,33 @@ def log_scores(model: nn.Module, support: Tensor | Sequence[Tensor], query: Tens
     Classes of unlike sizes come as a sequence of (N, ...). `keep`: sample only the classes whose term at the means, in
     products of `screening_dtype`, is within so many nats of the query's best, `least` to `most` of them, and after a
     fifth of the samples only those within half as many; None samples all. Where z is a `Homoencoder`'s, the scores of
-    those sampled do not depend on `keep`. `batch` pairs are decoded at once. A model that has
-    `class_log_scores(support, query, generator=)` -> (Q, K) is asked for that instead, classes of one size at a time.
+    those sampled do not depend on `keep`. `batch` pairs are decoded at once. A model whose p(x | D) is `tractable` is
+    asked for its `class_log_scores(support, query, generator=)` -> (Q, K) instead, classes of one size at a time.
     Raises ValueError on shapes that do not fit and numbers below 1.
     """
     _check(support, query, outer=outer, inner=inner, least=least, batch=batch)
     model.eval()
-    if hasattr(model, "class_log_scores"):
+    if model.tractable:
         scores = _own_scores(model, support, query, generator)
         return Scores(scores, torch.ones_like(scores, dtype=torch.bool))
-    products = getattr(model, "product_dtype", torch.float32)
     sampled = torch.ones(len(query), len(support), dtype=torch.bool, device=query.device)
     known, out = None, -math.inf
-    with _autocast(query, products):
-        q = _class_posterior(model, support)
+    with _autocast(query, model.product_dtype):
+        q = _posterior(model, support)
         pairs = _Pairs(model, query, batch, generator)
         c = q.mean[:, None] + q.log_sigma.exp()[:, None] * _noise((outer, q.mean.shape[1]), q.mean, generator)
         noise = pairs.noise(inner, outer)
         edges = [0, outer]
         if keep is not None:
             zero = None if noise is None else torch.zeros_like(noise[:1, :, :1])
-            with _autocast(query, screening_dtype or products):
-                known = pairs.scores(q.mean[:, None], zero, 1, sampled)
+            with _autocast(query, screening_dtype or model.product_dtype):
+                known = pairs.scores(q.mean[:, None], zero, sampled)
             most = len(support) if most is None else most
             sampled = _within(known, keep, least, most)
             edges = [0, outer // 5, outer] if outer >= 5 else edges
         total = torch.full_like(sampled, out, dtype=torch.float64)
         for start, end in pairwise(edges):
-            part = pairs.scores(c[:, start:end], None if noise is None else noise[:, :, start:end], inner, sampled)
+            part = pairs.scores(c[:, start:end], None if noise is None else noise[:, :, start:end], sampled)
             total = torch.logaddexp(total, part + math.log(end - start))
             known = _continued(total.masked_fill(~sampled, out) - math.log(end), known)
             if end < outer:
@@ -117,25 +115,22 @@ class _Pairs:
 
     def __init__(self, model: nn.Module, query: Tensor, batch: int, generator: torch.Generator):
         self.model, self.query, self.batch, self.generator = model, query, batch, generator
-        self.element_size = getattr(model, "element_size", None) if hasattr(model, "element_posterior") else None
-        known = self.element_size and hasattr(model, "element_features")
-        self.seen = model.element_features(query) if known else None  # once a query, not once a pair
+        self.seen = model.element_features(query) if model.element_size else None  # once a query, not once a pair
 
     def noise(self, inner: int, outer: int) -> Tensor | None:
-        """(inner, Q, outer, Dz) for models that let z be drawn from outside, else None."""
-        if not self.element_size:
+        """(inner, Q, outer, Dz), or None where an element has no z."""
+        if not self.model.element_size:
             return None
-        return _noise((inner, len(self.query), outer, self.element_size), self.query, self.generator)
+        return _noise((inner, len(self.query), outer, self.model.element_size), self.query, self.generator)
 
-    def scores(self, c: Tensor, noise: Tensor | None, inner: int, wanted: Tensor) -> Tensor:
+    def scores(self, c: Tensor, noise: Tensor | None, wanted: Tensor) -> Tensor:
         """c (K, S, Dc) -> log-mean over the samples of each class: (Q, K), minus infinity where not `wanted`."""
         result = torch.full(wanted.shape, -math.inf, dtype=torch.float64, device=self.query.device)
-        if self.element_size == 0 and hasattr(self.model, "pixelcnn"):
+        if noise is None:
             for k, samples in enumerate(c):
                 rows = wanted[:, k].nonzero()[:, 0]
                 if len(rows):
-                    terms = pair_log_likelihood(self.model.pixelcnn, self.query[rows],
-                                                self.model.features(samples, None), batch=self.batch)
+                    terms = self.model.pair_log_likelihood(self.query[rows], samples, batch=self.batch)
                     result[rows, k] = importance_weighted_bound(terms.double().T)
             return result
         outer = c.shape[1]
@@ -143,18 +138,15 @@ class _Pairs:
         draws = torch.arange(outer, device=rows.device).repeat(len(rows) // outer)
         if not len(rows):
             return result
-        terms = [self.log_likelihood(q, c[k, s], inner, None if noise is None else noise[:, q, s])
+        terms = [self.log_likelihood(q, c[k, s], noise[:, q, s])
                  for q, k, s in zip(*(index.split(self.batch) for index in (rows, classes, draws)), strict=True)]
         result[wanted] = importance_weighted_bound(torch.cat(terms).view(-1, outer).T)
         return result
 
-    def log_likelihood(self, rows: Tensor, c: Tensor, inner: int, noise: Tensor | None) -> Tensor:
+    def log_likelihood(self, rows: Tensor, c: Tensor, noise: Tensor) -> Tensor:
         """log p(x | c), estimated: (B,), float64."""
         x, model = self.query[rows], self.model
-        if noise is None:
-            return importance_weighted_bound(model.element_log_weights(x, c, inner, self.generator).double())
-        seen = () if self.seen is None else (self.seen[rows],)
-        q, p = model.element_posterior(x, c, *seen), model.element_prior(c)
+        q, p = model.element_posterior(x, c, self.seen[rows]), model.element_prior(c)
         weights = [model.log_likelihood(x, c, z).double() + (p.log_prob(z) - q.log_prob(z))
                    for z in map(q.sample, noise)]
         return importance_weighted_bound(torch.stack(weights))
@@ -175,10 +167,10 @@ def _own_scores(model: nn.Module, support: Tensor | Sequence[Tensor], query: Ten
     return torch.stack(scores, 1)
 
 
-def _class_posterior(model: nn.Module, support: Tensor | Sequence[Tensor]) -> DiagonalGaussian:
+def _posterior(model: nn.Module, support: Tensor | Sequence[Tensor]) -> DiagonalGaussian:
     if isinstance(support, Tensor):
-        return model.class_posterior(support)
-    each = [model.class_posterior(elements[None]) for elements in support]
+        return model.posterior(support)
+    each = [model.posterior(elements[None]) for elements in support]
     return DiagonalGaussian(torch.cat([q.mean for q in each]), torch.cat([q.log_sigma for q in each]))
 
 

@@ -1,4 +1,4 @@
-"""Row V6: the score is log E p(x | c), whatever path it takes, and an accuracy is a mean with its error."""
+"""The score is log E p(x | c), whatever path it takes, and an accuracy is a mean with its error."""
 
 import math
 from types import SimpleNamespace
@@ -8,18 +8,20 @@ import pytest
 import torch
 from torch import nn
 
-from oneshot_lib import classification, weights
-from oneshot_lib.classification import episode_accuracy, log_scores, pair_log_likelihood
+from oneshot_lib import weights
 from oneshot_lib.data.episodes import EvaluationEpisodes
 from oneshot_lib.distributions import DiagonalGaussian
+from oneshot_lib.evaluation import classification
+from oneshot_lib.evaluation.classification import episode_accuracy, log_scores
 from oneshot_lib.models.families_1d import FamilyConfig, FamilyHomoencoder
 from oneshot_lib.models.homoencoder import (
     DeconvolutionalConfig,
     DeconvolutionalHomoencoder,
+    Homoencoder,
     PixelCNNHomoencoder,
     PixelCNNHomoencoderConfig,
 )
-from oneshot_lib.models.pixelcnn import GatedPixelCNN, PixelCNNConfig
+from oneshot_lib.models.pixelcnn import GatedPixelCNN, PixelCNNConfig, pair_log_likelihood
 
 
 class Shifted(nn.Module):
@@ -28,16 +30,19 @@ class Shifted(nn.Module):
     Everything is known: E_q p(x | c) = N(x; mean of D, 0.4^2 + 0.6^2 + 0.5^2).
     """
 
-    element_size = 1
+    tractable, element_size, product_dtype = False, 1, torch.float32
 
-    def class_posterior(self, support):
+    def element_features(self, x):
+        return x
+
+    def posterior(self, support):
         mean = support.mean(1)
         return DiagonalGaussian(mean, torch.full_like(mean, math.log(0.4)))
 
     def element_prior(self, c):
         return DiagonalGaussian(torch.zeros_like(c), torch.zeros_like(c))
 
-    def element_posterior(self, x, c):
+    def element_posterior(self, x, c, seen=None):
         return DiagonalGaussian(0.9 * (x - c), torch.full_like(c, math.log(0.8)))
 
     def log_likelihood(self, x, c, z):
@@ -45,7 +50,7 @@ class Shifted(nn.Module):
 
     def exact(self, support, query):
         sigma = math.log(math.sqrt(0.4**2 + 0.6**2 + 0.5**2))
-        mean = self.class_posterior(support).mean
+        mean = self.posterior(support).mean
         return DiagonalGaussian(mean, torch.full_like(mean, sigma)).log_prob(query[:, None])
 
 
@@ -89,7 +94,7 @@ def test_the_score_is_the_log_of_the_mean_probability():
 
 def wrong_scores(model, support, query):
     """The expectation of log p(x | c) under q(c | D): what one gets from averaging bounds."""
-    c = model.class_posterior(support).sample(torch.randn(20_000, 1, 1, generator=seeded(9), dtype=torch.float64))
+    c = model.posterior(support).sample(torch.randn(20_000, 1, 1, generator=seeded(9), dtype=torch.float64))
     inner = DiagonalGaussian(c, torch.full_like(c, math.log(math.sqrt(0.6**2 + 0.5**2))))
     return torch.stack([inner.log_prob(x).mean(0) for x in query])
 
@@ -148,8 +153,8 @@ def test_too_narrow_a_screening_is_found_out():
     """A class whose q(c | D) is wide wins by its spread, which its mean does not show."""
 
     class Wide(Shifted):
-        def class_posterior(self, support):
-            q = super().class_posterior(support)
+        def posterior(self, support):
+            q = super().posterior(support)
             return DiagonalGaussian(q.mean, q.log_sigma + 3.0 * support.mean(1).gt(2))
 
     support, query = torch.tensor([[[0.0]], [[10.0]]]).double(), torch.tensor([[4.6]]).double()
@@ -163,11 +168,13 @@ def test_too_narrow_a_screening_is_found_out():
 def test_after_a_fifth_of_the_samples_half_of_the_reach_is_left(outer, expected):
     """Classes 0, 4, 6 and 11 nats below the best, without any noise, and a reach of 10."""
     class Distances(nn.Module):
-        def class_posterior(self, support):
+        tractable, element_size, product_dtype = False, 0, torch.float32
+
+        def posterior(self, support):
             return DiagonalGaussian(support.mean(1), torch.full_like(support.mean(1), -40.0))
 
-        def element_log_weights(self, x, c, k, generator):
-            return -c.T
+        def pair_log_likelihood(self, x, c, batch):
+            return -c.T.expand(len(x), -1)
 
     support, query = torch.tensor([0.0, 4, 6, 11]).view(4, 1, 1).double(), torch.zeros(2, 1).double()
     found = log_scores(Distances(), support, query, outer=outer, inner=1, keep=10, generator=seeded(0))
@@ -263,7 +270,7 @@ def test_of_the_homoencoder_the_score_is_what_its_own_log_weights_give():
     model, support, query = tiny(), pictures(2)[:, None], pictures(3, seed=2)
     torch.nn.init.normal_(model.element.bias, std=0.3)  # a posterior that is not the prior
     score = log_scores(model, support, query, outer=1, inner=300, generator=seeded(0)).log_scores
-    q = model.class_posterior(support)
+    q = model.posterior(support)
     c = q.sample(torch.randn(1, q.mean.shape[1], generator=seeded(0), dtype=torch.float64))  # the same first draw
     for k in range(2):
         weights = model.element_log_weights(query, c[k:k + 1].expand(3, -1), 300, seeded(5))
@@ -293,10 +300,7 @@ def test_without_z_the_fast_path_gives_the_plain_scores(monkeypatch):
     fast = log_scores(model, support, query, outer=3, generator=seeded(0)).log_scores
     screened = log_scores(model, support, query, outer=3, generator=seeded(0), keep=0.5)
 
-    def slow(pixelcnn, x, y, batch):
-        return torch.stack([torch.cat([pixelcnn.log_prob(a[None], b[None]) for b in y]) for a in x])
-
-    monkeypatch.setattr(classification, "pair_log_likelihood", slow)
+    monkeypatch.setattr(PixelCNNHomoencoder, "pair_log_likelihood", Homoencoder.pair_log_likelihood)  # one by one
     plain = log_scores(model, support, query, outer=3, generator=seeded(0)).log_scores
     assert torch.allclose(fast, plain, rtol=1e-10)
     assert torch.allclose(screened.log_scores[screened.sampled], plain[screened.sampled], rtol=1e-10)
@@ -316,6 +320,8 @@ def test_every_kind_of_model_can_be_asked():
                           plain.log_scores, rtol=1e-5)
 
     class Own(nn.Module):
+        tractable = True
+
         def class_log_scores(self, support, query, generator):
             return query.flatten(1).sum(1)[:, None] - support.flatten(1).sum(1)
 
@@ -346,7 +352,7 @@ def test_what_does_not_fit_is_named(support, query, settings, message):
 class Nearest(nn.Module):
     """Scores are minus the number of pixels that differ; `flips` answers of every second question are wrong."""
 
-    asked = 0
+    asked, tractable = 0, True
 
     def class_log_scores(self, support, query, generator):
         scores = -(query[:, None] - support.mean(1)[None]).abs().flatten(2).sum(2)
@@ -375,6 +381,8 @@ def test_accuracy_is_the_mean_over_episodes_with_its_error():
 
 def test_a_model_that_knows_nothing_is_at_chance():
     class Guess(nn.Module):
+        tractable = True
+
         def class_log_scores(self, support, query, generator):
             return torch.rand(len(query), len(support), generator=generator)
 

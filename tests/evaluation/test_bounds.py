@@ -8,10 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from oneshot_lib import judging
-from oneshot_lib.classification import KEEP, log_scores
 from oneshot_lib.distributions import DiagonalGaussian
-from oneshot_lib.evaluation import bound_estimate, importance_weighted_estimate, joint_likelihood, with_replacement
+from oneshot_lib.evaluation import (
+    bound_estimate,
+    importance_weighted_estimate,
+    joint_likelihood,
+    judging,
+    with_replacement,
+)
+from oneshot_lib.evaluation.classification import KEEP, log_scores
 from oneshot_lib.models.sequential import SequentialConfig, SequentialModel
 from oneshot_lib.objectives import free_energy
 
@@ -26,7 +31,7 @@ def binarise(grey, generator):
 class Mean(nn.Module):
     """Its bound is minus the ink of the image: an estimate that can be worked out on paper."""
 
-    def log_prob(self, x, generator):
+    def terms(self, x, generator):
         return free_energy(-x.flatten(1).sum(1), torch.full((len(x), 2), 0.5))
 
 
@@ -71,7 +76,7 @@ class Linear(nn.Module):
     def likelihood(self, x, z):
         return DiagonalGaussian(self.slope * z, torch.full_like(z, self.log_sigma)).log_prob(x)
 
-    def log_prob(self, x, generator):
+    def terms(self, x, generator):
         x, q = x.flatten(1), self.q(x.flatten(1))
         z = q.sample(torch.randn(x.shape, generator=generator, dtype=x.dtype))
         return free_energy(self.likelihood(x, z), q.kl()[:, None])

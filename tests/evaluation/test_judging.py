@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from oneshot_lib import data, judging
+from oneshot_lib import data
 from oneshot_lib.data.augment import symmetry
 from oneshot_lib.data.preprocessing import preprocess
+from oneshot_lib.evaluation import judging
+from oneshot_lib.evaluation.judging import as_seen, copies, diversity, flipped, judge, recognizability, shifted
 from oneshot_lib.experiments.boutin import critics, tables
-from oneshot_lib.judging import as_seen, copies, diversity, flipped, judge, recognizability, shifted
 from oneshot_lib.models.critics import SIDE, ContrastiveCritic, CriticConfig, PrototypicalCritic
 
 
@@ -80,7 +81,7 @@ def test_bad_drawings():
 class Weighed:
     """A critic whose numbers are known: seven weighted sums of the ink."""
 
-    weights = torch.randn(SIDE * SIDE, 7, generator=source(9), dtype=torch.float64)
+    training, weights = False, torch.randn(SIDE * SIDE, 7, generator=source(9), dtype=torch.float64)
 
     def embed(self, x):
         return x.double().flatten(1) @ self.weights
@@ -124,6 +125,8 @@ def written(values):
 
 class Reader:
     """A critic that reads the number that is `written`: distances between drawings are those between numbers."""
+
+    training = False
 
     def features(self, x):
         return (x[:, 0, 0, :12].double() @ 2.0 ** torch.arange(12, dtype=torch.float64))[:, None]

@@ -47,10 +47,12 @@ def models(tmp_path_factory, monkeypatch):
         file = folder / f"omniglot26-{kind}.safetensors"
         save_file({k: v.contiguous() for k, v in found[kind].state_dict().items()}, file)
         entries[file.stem] = {"sha256": weights.sha256(file), "config": asdict(found[kind].config), "model": model,
-                              "data": f"omniglot 26-nearest, {SPLIT}"}
+                              "data": {"name": "omniglot", "reduction": "26-nearest", "split": SPLIT},
+                              "does": ["sample"] if kind == "pixelcnn" else ["draw_like", "classify"]}
     mirror = "omniglot26-mirror-conditional"
     (folder / f"{mirror}.safetensors").write_bytes((folder / "omniglot26-conditional.safetensors").read_bytes())
-    (folder / "manifest.json").write_text(json.dumps(entries | {mirror: entries["omniglot26-conditional"]}))
+    (folder / "manifest.json").write_text(json.dumps(
+        entries | {mirror: entries["omniglot26-conditional"] | {"task": "mirror"}}))
     monkeypatch.setattr(weights, "FOLDER", folder)
     return found
 
@@ -80,7 +82,7 @@ class Copies(FewShotPixelCNN):
         super().__init__()
         self.config, self.asked = FewShotConfig(), []
 
-    def sample(self, support, each=1, generator=None, noise=None):
+    def _drawn(self, support, each, generator, noise):
         self.asked.append(tuple(support.shape))
         return support[:, 0].repeat_interleave(each, 0)
 
@@ -163,7 +165,7 @@ def test_a_picture_is_drawn_again_by_the_models_own_draws(said, models, tmp_path
     support = np.stack([vary.prepared(tmp_path / "a" / f"{i}.png", "26-nearest") for i in (1, 2)])
     assert found.shape == (3, 26, 26) and support.sum() > 30
     support = torch.from_numpy(support)[None, :, None].float()
-    expected = models[kind].sample(support, 3, generator=torch.Generator().manual_seed(4))
+    expected = models[kind].draw_like(support, 3, generator=torch.Generator().manual_seed(4))[0]
     assert (found == expected[:, 0].numpy()).all() and 0 < found.mean() < 1
 
 

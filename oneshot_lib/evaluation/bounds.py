@@ -1,4 +1,4 @@
-"""The protocols by which a model is judged. What a number means is decided here, once, for every model.
+"""Bounds and importance-weighted estimates of log p(x): the protocol, once for every model.
 
 Rezende 2016, section 4, judges a model by its bound on 24,000 test images drawn with replacement, and gives the
 standard deviation of that mean as the error. Beside the bound stands the importance-weighted estimate, which shows
@@ -15,8 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .distributions import DiagonalGaussian
-from .objectives import importance_weighted_bound
+from ..objectives import importance_weighted_bound
 
 DrawBatch = Callable[[int, torch.Generator], Tensor]
 
@@ -49,7 +48,7 @@ def bound_estimate(model: nn.Module, draw_batch: DrawBatch, n: int = 24_000, *, 
     model.eval()
     bounds, likelihoods, kl = [], [], 0.0
     for size in _sizes(n, batch_size):
-        terms = model.log_prob(draw_batch(size, generator), generator)
+        terms = model.terms(draw_batch(size, generator), generator)
         bounds.append(terms.bound.double())
         likelihoods.append(terms.log_likelihood.double())
         kl = kl + terms.kl.double().sum(0)
@@ -71,45 +70,6 @@ def importance_weighted_estimate(model: nn.Module, draw_batch: DrawBatch, n: int
     values = [importance_weighted_bound(model.log_weights(draw_batch(size, generator), k, generator).double())
               for size in _sizes(n, batch_size)]
     return Estimate(*_mean_and_error(torch.cat(values)), n, k)
-
-
-@torch.no_grad()
-def joint_likelihood(model: nn.Module, elements: Tensor, outer: int = 20, inner: int = 10, *,
-                     generator: torch.Generator, batch: int = 64) -> float:
-    r"""$\frac1n \log p(X)$ of a whole class by importance weighting, nats an element (Hewitt 2018, table 3).
-
-    $$\frac1n \log \frac1K \sum_{k=1}^K \frac{p(c_k)}{q(c_k \mid X)} \prod_{x \in X} \hat p(x \mid c_k),
-            \quad c_k \sim q(c \mid X)$$
-
-    `elements` (n, ...) are X, K = `outer`; each $\hat p(x \mid c_k)$ is importance weighted with `inner` draws of z,
-    and exact where there is no z. In expectation it never passes the truth, nor falls below the bound with D = X.
-    `batch` elements are decoded at once. Raises ValueError for no element and for numbers below 1.
-    """
-    n = len(elements)
-    if n < 1 or outer < 1 or inner < 1:
-        raise ValueError(f"there are {n} elements, outer is {outer} and inner is {inner}; expected at least 1 of each")
-    model.eval()
-    q = model.class_posterior(elements[None])
-    shape = outer, q.mean.shape[1]
-    noise = torch.randn(shape, generator=generator, device=generator.device, dtype=q.mean.dtype).to(q.mean.device)
-    c = q.mean + q.log_sigma.exp() * noise
-    prior = class_prior(model, c)
-    log_weights = (prior.log_prob(c) - q.log_prob(c)).double()
-    for rows in torch.arange(outer, device=c.device).split(max(1, batch // n)):
-        x = elements.repeat(len(rows), *[1] * (elements.dim() - 1))
-        terms = model.element_log_weights(x, c[rows].repeat_interleave(n, 0), inner, generator).double()
-        log_weights[rows] += importance_weighted_bound(terms).view(len(rows), n).sum(1)
-    return importance_weighted_bound(log_weights[:, None]).item() / n
-
-
-def class_prior(model: nn.Module, c: Tensor) -> DiagonalGaussian:
-    """p(c), each part given the parts of c before it: `model.class_prior(c)` or the network that `model.prior` is over
-    `model.template(c)`; standard normal where the model has neither."""
-    if hasattr(model, "class_prior"):
-        return model.class_prior(c)
-    if hasattr(model, "prior") and hasattr(model, "template"):
-        return model.prior(model.template(c))
-    return DiagonalGaussian(torch.zeros_like(c), torch.zeros_like(c))
 
 
 def with_replacement(grey: Tensor, binarise: Callable[[Tensor, torch.Generator], Tensor],

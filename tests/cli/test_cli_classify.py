@@ -34,6 +34,8 @@ def drawn(kind: str, size: int = 105, dark: bool = True, shift: float = 0.0) -> 
 class Closest(nn.Module):
     """Scores are minus the pixels that differ from the mean drawing: a model that one can see through."""
 
+    tractable = True
+
     def class_log_scores(self, support, query, generator):
         means = torch.stack([drawings.mean(0) for drawings in support])
         return -(query[:, None] - means[None]).abs().flatten(2).sum(2)
@@ -51,8 +53,9 @@ def said(capsys):
 @pytest.fixture
 def shipped(monkeypatch):
     """A manifest with a model over sets and one that is none; what is loaded is `Closest`."""
-    entry = {"model": "PixelCNNHomoencoder", "data": "omniglot 28-nearest, 30-20", "config": {}}
-    monkeypatch.setattr(weights, "manifest", lambda: {NAME: entry, "letters": entry | {"model": "SequentialModel"}})
+    data = {"name": "omniglot", "reduction": "28-nearest", "split": "30-20"}
+    entry = {"data": data, "does": ["draw_like", "classify"]}
+    monkeypatch.setattr(weights, "manifest", lambda: {NAME: entry, "letters": entry | {"does": ["sample", "strokes"]}})
     monkeypatch.setattr(weights, "load", lambda name: Closest())
 
 

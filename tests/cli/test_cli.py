@@ -47,7 +47,8 @@ def tiny_model(tmp_path, monkeypatch):
     torch.manual_seed(0)
     model = SequentialModel(SequentialConfig(steps=12, hidden=8, posterior_hidden=8))
     save_file(model.state_dict(), tmp_path / "letters-t12.safetensors")
-    entry = {"sha256": weights.sha256(tmp_path / "letters-t12.safetensors"), "config": asdict(model.config)}
+    entry = {"sha256": weights.sha256(tmp_path / "letters-t12.safetensors"), "config": asdict(model.config),
+             "does": ["sample", "strokes"], "data": {"name": "letters", "reduction": "28-area", "split": "none"}}
     (tmp_path / "manifest.json").write_text(json.dumps({"letters-t12": entry}))
     monkeypatch.setattr(weights, "FOLDER", tmp_path)
 
@@ -307,12 +308,12 @@ def test_a_critic_draws_nothing(said, tmp_path):
 def test_a_model_over_sets_is_drawn_as_it_writes():
     import torch
 
-    from oneshot_lib.cli.drawing import steps_of
+    from oneshot_lib.cli.drawing import every_row, invented
     from oneshot_lib.models.homoencoder import PixelCNNHomoencoder, PixelCNNHomoencoderConfig
 
     torch.manual_seed(0)
     model = PixelCNNHomoencoder(PixelCNNHomoencoderConfig(image_size=8, class_channels=2, channels=4)).eval()
-    steps = steps_of(model, 3, seed=0)
+    steps = every_row(invented(model, 3, seed=0))
     assert steps.shape == (9, 3, 1, 8, 8) and set(steps.flatten()) <= {0.0, 1.0}
     assert not steps[0].any() and steps[-1].any()
     for t, (before, after) in enumerate(zip(steps, steps[1:], strict=False)):  # one row more, and no other changed

@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .evaluation import Estimate
-from .models.critics import SIDE, ContrastiveCritic, PrototypicalCritic, squared_distances
+from ..models.critics import SIDE, ContrastiveCritic, PrototypicalCritic, squared_distances
+from .bounds import Estimate
 
 WAYS = 20
 TESTS = 500  # of each class
@@ -125,7 +125,7 @@ def judge(contrastive: ContrastiveCritic, prototypical: PrototypicalCritic, draw
 
 
 def _check_trained(critic) -> None:
-    if getattr(critic, "training", False):
+    if critic.training:
         raise ValueError("critic is in training mode; expected eval(), in which a drawing is judged by itself")
 
 

@@ -40,7 +40,8 @@ def tiny_model(tmp_path_factory, monkeypatch):
     model = PixelCNNHomoencoder(PixelCNNHomoencoderConfig(channels=4, decoder_layers=1))
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / f"{MODEL}.safetensors")
     entry = {"sha256": weights.sha256(folder / f"{MODEL}.safetensors"), "config": asdict(model.config),
-             "model": "PixelCNNHomoencoder", "data": "omniglot 28-nearest, 30-20"}
+             "model": "PixelCNNHomoencoder", "does": ["sample", "draw_like", "classify"],
+             "data": {"name": "omniglot", "reduction": "28-nearest", "split": "30-20"}}
     (folder / "manifest.json").write_text(json.dumps({MODEL: entry, "other-t3": {"config": {}}}))
     monkeypatch.setattr(weights, "FOLDER", folder)
     return model.eval()
@@ -80,9 +81,9 @@ def test_the_files_are_the_models_own_draws_and_dark_is_ink(said, tiny_model, tm
     assert support.sum() > 20
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
-        q = tiny_model.class_posterior(support)
+        q = tiny_model.posterior(support)
         c = q.sample(torch.randn(3, tiny_model.class_size, generator=generator))
-        expected = tiny_model.sample(c, generator)[:, 0].numpy()
+        expected = tiny_model.sample_from(c, generator)[:, 0].numpy()
     found = [np.array(Image.open(tmp_path / "each" / "a" / f"{i:03d}.png"))[::4, ::4] == 0 for i in range(3)]
     assert (np.stack(found) == expected).all() and 0 < expected.mean() < 1
 
