@@ -10,13 +10,12 @@ Everything is a formula, evaluated where the figure is, so the static copy is as
 
 from __future__ import annotations
 
-import io
 import math
 from typing import NamedTuple
 
 import traitlets
 
-from .static_html import TwoLayerWidget, source
+from .shell import TwoLayerWidget, plotted
 
 MEAN, LOG_SIGMA = (-3.0, 3.0), (-2.0, 1.0)  # where the sliders go
 
@@ -41,34 +40,33 @@ class BoundExplorer(TwoLayerWidget):
     """A Gaussian q against the posterior of a linear-Gaussian model, and the bound that it earns.
 
     `x` is what was observed, `a` and `s` > 0 are the model's slope and noise; q starts at `mean` and
-    `log_sigma`, and both can be read again where the reader left the sliders. `description` is the
-    alternative text, `label` a short heading. Raises ValueError on numbers that make no model, or that
+    `log_sigma`, and both can be read again where the reader left the sliders. `about` is `description` and
+    `label`, as for every widget. Raises ValueError on numbers that make no model, or that
     the sliders (mean from -3 to 3, log sigma from -2 to 1) do not reach.
     """
 
-    root = "oneshot-player oneshot-bound"  # one of the book's players, with a class of its own
-    _esm = source("bound_explorer.js")
-    _css = source("instrument.css", "bound_explorer.css")
+    look = "oneshot-bound"
 
     x = traitlets.Float().tag(sync=True)
     a = traitlets.Float().tag(sync=True)
     s = traitlets.Float().tag(sync=True)
     mean = traitlets.Float().tag(sync=True)
     log_sigma = traitlets.Float().tag(sync=True)
-    label = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, x: float = 1.5, a: float = 1.0, s: float = 0.5, mean: float = 0.0, log_sigma: float = 0.0,
-                 description: str | None = None, label: str = ""):
+                 **about):
         x, a, s, mean, log_sigma = (float(number) for number in (x, a, s, mean, log_sigma))
         if not (math.isfinite(x) and math.isfinite(a) and 0 < s < math.inf):
             raise ValueError(f"x, a and s are {x}, {a} and {s}; expected finite numbers, s above 0")
         for name, value, (low, high) in (("mean", mean, MEAN), ("log_sigma", log_sigma, LOG_SIGMA)):
             if not low <= value <= high:
                 raise ValueError(f"{name} is {value}; expected a number from {low:g} to {high:g}")
-        if description is None:
-            description = ("Three densities over z: the prior, the posterior and a Gaussian q that two sliders move. "
-                           "Beside them the free energy of q under the level of log p(x), and the gap between the two.")
-        super().__init__(x=x, a=a, s=s, mean=mean, log_sigma=log_sigma, description=description, label=label)
+        super().__init__(x=x, a=a, s=s, mean=mean, log_sigma=log_sigma, **about)
+
+    def alternative_text(self) -> str:
+        """What the two panels show."""
+        return ("Three densities over z: the prior, the posterior and a Gaussian q that two sliders move. "
+                "Beside them the free energy of q under the level of log p(x), and the gap between the two.")
 
     def posterior(self) -> tuple[float, float]:
         """Mean and standard deviation of p(z | x)."""
@@ -85,24 +83,13 @@ class BoundExplorer(TwoLayerWidget):
         return Levels(log_px, log_likelihood - price, log_likelihood, price,
                       gaussian_kl(self.mean, sigma, *self.posterior()))
 
-    # --- the static copy ---
-
-    def static_state(self) -> dict:
-        """All there is: the figure computes the rest."""
-        return {name: getattr(self, name) for name in ("x", "a", "s", "mean", "log_sigma", "label")}
-
     def still(self) -> bytes:
         """The two panels, without what moves them."""
-        from matplotlib import style
+        return plotted(self._plot, (6, 2.4))
 
-        with style.context("default"):  # whatever a page has set for its own figures
-            return self._picture()
-
-    def _picture(self) -> bytes:
+    def _plot(self, figure) -> None:
         import numpy as np
-        from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(6, 2.4), dpi=100, layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(2, 1))
         z = np.linspace(-3.5, 3.5, 400)
         curves = (("p(z)", 0, 1, "0.5", "--"), ("p(z | x)", *self.posterior(), "#c2410c", "-"),
@@ -117,6 +104,3 @@ class BoundExplorer(TwoLayerWidget):
         right.axhline(levels.log_px, color="black")
         right.set(ylabel="nats", ylim=(levels.log_px - 6, levels.log_px + 0.8),
                   title=f"log p(x) − F = {levels.gap:.2f}")
-        picture = io.BytesIO()
-        figure.savefig(picture, format="png", metadata={"Software": None})
-        return picture.getvalue()

@@ -13,7 +13,7 @@ import torch
 import traitlets
 
 from .frames import as_array, frames, ink, png, strip
-from .static_html import TwoLayerWidget, source
+from .shell import KernelWidget
 
 
 def window_corners(window) -> list[list[float]]:
@@ -51,13 +51,12 @@ def scene_of(drawing, index: int = 0, target: np.ndarray | None = None, by_hand:
     }
 
 
-class CanvasPlayer(TwoLayerWidget):
+class CanvasPlayer(KernelWidget):
     """A drawing process, step by step.
 
     `drawing` is a `models.sequential.Drawing`, or anything with its five fields, of which the one at `index`
     is shown; `image` the picture it is after: numbers in [0, 1], (H, W), (1, H, W) or, with one image a
-    drawing, (B, 1, H, W). `description` is the alternative text, 15 characters or more; `label` a short
-    heading.
+    drawing, (B, 1, H, W). `about` is `description` and `label`, as for every widget.
 
     With a `model` (`draw(n, generator=, z=)`, `reconstruct(x, generator=)`) and a kernel, the figure also
     has sliders over z and a button for another drawing: of `image` where one is given, else from the prior.
@@ -67,48 +66,38 @@ class CanvasPlayer(TwoLayerWidget):
     Raises ValueError on numbers outside [0, 1], shapes that do not fit, a description that describes nothing.
     """
 
-    root = "oneshot-player oneshot-drawing"
-    _esm = source("canvas_player.js")
-    _css = source("instrument.css", "canvas_player.css")
+    look = "oneshot-drawing"
 
     scene = traitlets.Dict(help="what is shown now, see `scene_of`").tag(sync=True)
     step = traitlets.Int(0).tag(sync=True)
-    label = traitlets.Unicode("").tag(sync=True)
-    live = traitlets.Bool(False, help="whether there is a model to ask").tag(sync=True)
-    error = traitlets.Unicode("", help="what went wrong in the last request").tag(sync=True)
 
-    def __init__(self, drawing, image=None, index: int = 0, model=None, description: str | None = None,
-                 label: str = "", generator: torch.Generator | None = None):
+    def __init__(self, drawing, image=None, index: int = 0, model=None,
+                 generator: torch.Generator | None = None, **about):
         self._image = None if image is None else _one_image(image, index)
         self._target = None if image is None else ink(self._image, "image")
         first = scene_of(drawing, index, self._target)
-        if description is None:
-            what = "an image is drawn again" if image is not None else "a symbol is drawn from nothing"
-            description = f"Stroke by stroke, in {first['steps']} steps, {what} on a hidden canvas."
-        super().__init__(scene=first, label=label, description=description, live=model is not None)
+        super().__init__(scene=first, live=model is not None, **about)
         self._model = model
         self._generator = generator if generator is not None else torch.Generator().manual_seed(0)
         self._unmoved = first, torch.as_tensor(drawing.z[index]).detach()[None]
         self._z = self._unmoved[1]
-        self.on_msg(self._answer)
+
+    def alternative_text(self) -> str:
+        """What is drawn, and how."""
+        what = "an image is drawn again" if self.scene["target"] is not None else "a symbol is drawn from nothing"
+        return f"Stroke by stroke, in {self.scene['steps']} steps, {what} on a hidden canvas."
 
     # --- requests from the figure ---
 
-    def _answer(self, _, request: dict, buffers) -> None:
+    @torch.no_grad()
+    def answer(self, request: dict) -> None:
         """`{"another": true}`, `{"restore": true}` or `{"latents": [[step, component, value], ...]}`."""
-        try:
-            with torch.no_grad():
-                if request.get("another"):
-                    self.draw_another()
-                elif request.get("restore"):
-                    self.scene, self._z = self._unmoved
-                elif "latents" in request:
-                    self.move_latents(request["latents"])
-            self.error = ""
-        except Exception as problem:  # shown to the reader, who cannot see this process's log
-            self.error = f"{type(problem).__name__}: {problem}"
-        finally:
-            self.send({"answered": request.get("request")})
+        if request.get("another"):
+            self.draw_another()
+        elif request.get("restore"):
+            self.scene, self._z = self._unmoved
+        elif "latents" in request:
+            self.move_latents(request["latents"])
 
     def draw_another(self) -> None:
         """Another drawing of the same image, from the posterior; without an image, one from the prior."""
@@ -131,13 +120,13 @@ class CanvasPlayer(TwoLayerWidget):
     # --- the static copy ---
 
     def static_state(self) -> dict:
-        """The scene without z, which only a kernel can move."""
-        return {"scene": {**self.scene, "z": None}, "label": self.label, "live": False}
+        """All but z, which only a kernel can move."""
+        return {**super().static_state(), "scene": {**self.scene, "z": None}}
 
     def still(self) -> bytes:
-        """Six moments of the drawing, from the blank canvas to the last."""
+        """Six moments of the drawing, from the blank canvas to the last, each with the window just written through."""
         shown = np.frombuffer(self.scene["frames"], np.uint8).reshape(-1, *self.scene["size"])
-        return png(strip(shown))
+        return png(strip(shown, outlines=self.scene["write"]))
 
 
 def _one_image(image, index: int) -> np.ndarray:

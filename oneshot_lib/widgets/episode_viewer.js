@@ -1,9 +1,9 @@
 // The episode viewer: one query, every class's score, and what would have been drawn. Live in a kernel and alone in a
-// page: static_html.py. The helpers of drawings.js stand above.
+// page: shell.py.
+import { drawingAt, inkSheet, mount, octets, paintDrawing, slide, times } from "./shell.js";
 
 const REACH = 40; // nats below the best at which a bar is empty
 const VIEWER = `
-  <p class="oneshot-label" data-part="label"></p>
   <div class="oneshot-top">
     <div class="oneshot-asked" data-part="asked" role="img"></div>
     <div class="oneshot-verdict">
@@ -17,19 +17,13 @@ const VIEWER = `
   <div class="oneshot-classes" data-part="classes" role="group" aria-label="the classes, with nats below the best"></div>
   <div class="oneshot-drawn" data-part="drawn"></div>`;
 
-function render({ model, el }) {
-  const root = document.createElement("div");
-  root.className = "oneshot oneshot-player oneshot-episode";
-  root.setAttribute("role", "group");
-  // JupyterLab has plans of its own for the keys, unless the element that has the focus says this.
-  root.addEventListener("focusin", (event) => event.target.setAttribute("data-lm-suppress-shortcuts", "true"));
-  root.innerHTML = VIEWER;
-  el.append(root);
-  const part = (name) => root.querySelector(`[data-part="${name}"]`);
+function render(context) {
+  const { model, root, part, hear, tell, close } = mount(context, {
+    look: "oneshot-episode", name: "an episode of classification", parts: VIEWER, described: "classes",
+  });
   const slider = part("slider");
   let scene, support, queries, made, pixels, at = 0;
 
-  const times = (n, row) => Array.from({ length: n }, (_, k) => row(k)).join("");
   const nats = (number) => (number < 9.95 ? number.toFixed(1) : number.toFixed(0));
 
   function show() {
@@ -37,10 +31,8 @@ function render({ model, el }) {
     const right = winner === truth;
     const runner = Math.min(...below.filter((_, k) => k !== winner));
     const lead = right ? runner : below[truth];
-    slider.value = at + 1;
-    slider.style.setProperty("--done", `${scene.queries > 1 ? (100 * at) / (scene.queries - 1) : 100}%`);
     const verdict = right ? `✓ right: ${scene.names[winner]}` : `✗ wrong: ${scene.names[winner]}, not ${scene.names[truth]}`;
-    slider.setAttribute("aria-valuetext", `query ${at + 1} of ${scene.queries}, ${verdict.slice(2)}`);
+    slide(slider, at + 1, `query ${at + 1} of ${scene.queries}, ${verdict.slice(2)}`);
     part("which").textContent = `query ${at + 1} of ${scene.queries}`;
     const margin = `${nats(lead)} nats ${right ? "ahead of the next" : "behind the winner"}`;
     part("says").innerHTML = `<b>${verdict}</b> <span>${margin}</span>`;
@@ -92,10 +84,6 @@ function render({ model, el }) {
       paintDrawing(canvas, drawingAt(support, k, pixels), scene.size);
     });
     root.toggleAttribute("data-several", scene.shots > 1);
-    root.setAttribute("aria-label", model.get("label") || "an episode of classification");
-    part("classes").setAttribute("aria-description", model.get("description"));
-    part("label").textContent = model.get("label") || "";
-    part("label").hidden = !model.get("label");
     turn();
   }
 
@@ -107,17 +95,16 @@ function render({ model, el }) {
   function settle(q) {
     at = q;
     show();
-    model.set("position", at);
-    model.save_changes();
+    tell({ position: at });
   }
 
   // --- what the reader does ---
 
   slider.addEventListener("input", () => settle(+slider.value - 1));
   load();
-  const heard = { "change:position": () => model.get("position") !== at && turn(), "change:scene": load };
-  for (const [name, act] of Object.entries(heard)) model.on(name, act);
-  return () => Object.entries(heard).forEach(([name, act]) => model.off(name, act));
+  hear(["position"], () => model.get("position") !== at && turn());
+  hear(["scene"], load);
+  return close;
 }
 
 export default { render };

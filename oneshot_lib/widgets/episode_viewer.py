@@ -12,9 +12,8 @@ import numpy as np
 import torch
 import traitlets
 
-from .frames import as_array, png, strip
-from .static_html import TwoLayerWidget, source
-from .support_picker import packed
+from .frames import as_array, packed, png, strip, unpacked
+from .shell import TwoLayerWidget
 
 
 class EpisodeViewer(TwoLayerWidget):
@@ -23,21 +22,17 @@ class EpisodeViewer(TwoLayerWidget):
     `support` (K, N, 1, S, S) and `query` (Q, 1, S, S) are of zeros and ones, `log_scores` (Q, K) in nats, `truth` (Q,)
     the class of every query: unless told, query k is of class k. `made` (K, n, 1, S, S) holds new drawings of each
     class. `position` is the query shown, from 0; set it to turn the figure, or read where the reader stopped. `names`
-    are what the classes are called, A, B, C, ... unless told. `description` is the alternative text, `label` a short
-    heading. Raises ValueError on shapes that do not fit, scores that are no numbers, classes that there are not.
+    are what the classes are called, A, B, C, ... unless told. `about` is `description` and `label`, as for every
+    widget. Raises ValueError on shapes that do not fit, scores that are no numbers, classes that there are not.
     """
 
-    root = "oneshot-player oneshot-episode"
-    _esm = source("drawings.js", "episode_viewer.js")
-    _css = source("instrument.css", "episode_viewer.css")
+    look = "oneshot-episode"
 
     scene = traitlets.Dict(help="everything that there is to be seen").tag(sync=True)
     position = traitlets.Int(0).tag(sync=True)
-    label = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, support: torch.Tensor, query: torch.Tensor, log_scores: torch.Tensor, made: torch.Tensor,
-                 truth=None, position: int = 0, names: list[str] | None = None, description: str | None = None,
-                 label: str = ""):
+                 truth=None, position: int = 0, names: list[str] | None = None, **about):
         support, query, made, scores = (as_array(one) for one in (support, query, made, log_scores))
         if support.ndim != 5 or query.ndim != 4 or support.shape[2:] != query.shape[1:] or 0 in support.shape:
             raise ValueError(f"support has shape {support.shape} and query {query.shape}; "
@@ -55,10 +50,7 @@ class EpisodeViewer(TwoLayerWidget):
             raise ValueError(f"names has {len(names)} entries; expected {classes}, one a class")
         below = scores.max(1, keepdims=True) - scores
         winner = scores.argmax(1)
-        if description is None:
-            description = (f"{queries} drawings to be given one of {classes} classes, each class shown by "
-                           f"{support.shape[1]} of its drawings and scored by how well it explains the query.")
-        super().__init__(position=position, description=description, label=label, scene={
+        super().__init__(position=position, **about, scene={
             "size": list(query.shape[-2:]),
             "classes": classes,
             "shots": support.shape[1],
@@ -73,6 +65,12 @@ class EpisodeViewer(TwoLayerWidget):
             "truth": truth.tolist(),
         })
 
+    def alternative_text(self) -> str:
+        """What there is to be told apart."""
+        scene = self.scene
+        return (f"{scene['queries']} drawings to be given one of {scene['classes']} classes, each class shown by "
+                f"{scene['shots']} of its drawings and scored by how well it explains the query.")
+
     @traitlets.validate("position")
     def _is_a_query(self, proposal):
         queries = self.scene.get("queries")
@@ -80,21 +78,9 @@ class EpisodeViewer(TwoLayerWidget):
             raise ValueError(f"position is {proposal.value}; expected a number from 0 to {queries - 1}")
         return proposal.value
 
-    # --- the static copy ---
-
-    def static_state(self) -> dict:
-        """All that there is."""
-        return {"scene": self.scene, "position": self.position, "label": self.label}
-
     def still(self) -> bytes:
         """The query, a drawing of the class that wins, one of the right class."""
         scene, q = self.scene, self.position
-        pixels, size = int(np.prod(scene["size"])), scene["size"]
-
-        def drawing(name: str, k: int) -> np.ndarray:
-            row = np.frombuffer(scene[name], np.uint8).reshape(-1, -(-pixels // 8))[k]
-            return 255 * np.unpackbits(row, count=pixels).reshape(size)
-
-        pictures = [drawing("query", q)]
-        pictures += [drawing("support", scene[which][q] * scene["shots"]) for which in ("winner", "truth")]
-        return png(strip(np.stack(pictures), panels=3))
+        query, support = (255 * unpacked(scene[name], scene["size"]) for name in ("query", "support"))
+        shown = [support[scene[which][q] * scene["shots"]] for which in ("winner", "truth")]
+        return png(strip(np.stack([query[q], *shown]), panels=3))

@@ -1,11 +1,13 @@
-"""From a drawing process to pictures: probabilities become 8-bit ink, 0 for bare paper, 255 for full ink."""
+"""From drawings to pictures and bytes: probabilities become 8-bit ink, 0 for bare paper, 255 for full ink."""
 
 from __future__ import annotations
 
 import io
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
+
+OUTLINE = 119  # the grey of a window: seen on paper and on ink, and one of the 16 levels of `png`
 
 
 def as_array(values) -> np.ndarray:
@@ -39,10 +41,47 @@ def frames(drawing, index: int = 0) -> np.ndarray:
     return ink(drawing.probabilities[index, :, 0], "drawing.probabilities")
 
 
-def strip(frames: np.ndarray, panels: int = 6, magnify: int = 3) -> np.ndarray:
-    """A few frames side by side, first and last included: (T+1, H, W) ink -> (h, w), dark on light."""
+def packed(drawings) -> bytes:
+    r"""Drawings of zeros and ones (..., H, W), eight pixels a byte, each drawing begun on a byte of its own.
+
+    Raises ValueError on other numbers.
+
+    >>> packed(np.array([[[1, 0], [0, 0]], [[0, 1], [0, 0]]]))
+    b'\x80@'
+    """
+    pixels = as_array(drawings)
+    if not np.isin(pixels, (0, 1)).all():
+        raise ValueError(f"drawings hold numbers up to {pixels.max():.4g}; expected zeros and ones only")
+    return np.packbits(pixels.astype(np.uint8).reshape(-1, pixels.shape[-1] * pixels.shape[-2]), axis=1).tobytes()
+
+
+def unpacked(rows: bytes, size) -> np.ndarray:
+    r"""The drawings that were `packed`, `size` = (H, W) each: (drawings, H, W) of zeros and ones, uint8.
+
+    >>> unpacked(b"\x80@", (2, 2)).tolist()
+    [[[1, 0], [0, 0]], [[0, 1], [0, 0]]]
+    """
+    pixels = int(np.prod(size))
+    held = np.frombuffer(rows, np.uint8).reshape(-1, -(-pixels // 8))
+    return np.unpackbits(held, axis=1, count=pixels).reshape(-1, *size)
+
+
+def strip(frames: np.ndarray, panels: int = 6, magnify: int = 3, outlines=None) -> np.ndarray:
+    """A few frames side by side, first and last included: (T+1, H, W) ink -> (h, w), dark on light.
+
+    `outlines` (T, 8) are windows, four corners in image coordinates each: that of step t is drawn on frame t.
+    """
     steps = np.linspace(0, len(frames) - 1, min(panels, len(frames))).round().astype(int)
-    pictures = [np.kron(255 - frames[t], np.ones((magnify, magnify), np.uint8)) for t in steps]
+    pictures = []
+    for t in steps:
+        picture = np.kron(255 - frames[t], np.ones((magnify, magnify), np.uint8))
+        if outlines is not None and t > 0:
+            height, width = picture.shape
+            corners = (np.reshape(outlines[t - 1], (4, 2)) + 1) / 2 * (width, height) - 0.5
+            drawn = Image.fromarray(picture)
+            ImageDraw.Draw(drawn).polygon([tuple(corner) for corner in corners.tolist()], outline=OUTLINE)
+            picture = np.array(drawn)
+        pictures.append(picture)
     gap = np.full((pictures[0].shape[0], 2 * magnify), 200, np.uint8)
     return np.hstack([piece for picture in pictures for piece in (gap, picture)][1:])
 

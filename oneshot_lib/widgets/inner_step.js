@@ -1,9 +1,10 @@
 // The inner step: step size and number of steps as sliders; drawings of the same noise before and after, and what the
-// steps do to the learned loss and to the NLL. Live in a kernel and alone in a page: static_html.py. The helpers of
-// drawings.js stand above.
+// steps do to the learned loss and to the NLL. Live in a kernel and alone in a page: shell.py.
+import {
+  drawingAt, inkPicture, inkSheet, kernel, mount, number, octets, paintDrawing, radios, sharp, slide, times,
+} from "./shell.js";
 
 const INNER = `
-  <p class="oneshot-label" data-part="label"></p>
   <div class="oneshot-shown" data-part="shown" role="radiogroup" aria-label="drawings shown to the model"></div>
   <div class="oneshot-sliders">
     <label><span>step size</span><input type="range" min="0" step="1" data-part="rate" aria-label="step size">
@@ -22,36 +23,24 @@ const INNER = `
       <canvas class="oneshot-curve" data-part="losses" role="img"></canvas>
       <figcaption>NLL of the character’s other drawings, nats</figcaption>
       <canvas class="oneshot-curve" data-part="nll" role="img"></canvas></figure>
-  </div>
-  <p class="oneshot-error" data-part="error" role="alert" hidden></p>`;
+  </div>`;
 
-const signed = (value, digits) => (value === null ? "∞" : value.toFixed(digits).replace("-", "−").replace(/^−(0\.?0*)$/, "$1"));
+const signed = (value, digits) => (value === null ? "∞" : number(value, digits));
 
-function render({ model, el }) {
-  const root = document.createElement("div");
-  root.className = "oneshot oneshot-player oneshot-inner";
-  root.setAttribute("role", "group");
-  // JupyterLab has plans of its own for the keys, unless the element that has the focus says this.
-  root.addEventListener("focusin", (event) => event.target.setAttribute("data-lm-suppress-shortcuts", "true"));
-  root.innerHTML = INNER;
-  el.append(root);
-  const part = (name) => root.querySelector(`[data-part="${name}"]`);
+function render(context) {
+  const figure = mount(context, { look: "oneshot-inner", name: "steps on the learned loss", parts: INNER });
+  const { model, root, part, hear, tell: save, follow, close } = figure;
   const others = new Map(); // drawings that a kernel has made since
-  let scene, before, made, pixels, radios, character = 0, place = 0, steps = 0, telling = false;
+  let scene, before, made, pixels, mark, character = 0, place = 0, steps = 0;
 
   const value = (name, r = place, t = steps) => scene[name][character][r][t];
 
   // --- the curves: over the step size, for the number of steps that is chosen; the others faintly ---
 
   function plot(name, colour, least) {
-    const canvas = part(name), [width, height] = [canvas.clientWidth, canvas.clientHeight];
-    if (!width || !height) return;
-    const scale = Math.max(devicePixelRatio || 1, 1);
-    Object.assign(canvas, { width: Math.round(width * scale), height: Math.round(height * scale) });
-    const context = canvas.getContext("2d"), style = getComputedStyle(root);
-    const paint = (what) => style.getPropertyValue(`--oneshot-${what}`).trim();
-    context.scale(scale, scale);
-    context.font = `12px ${style.fontFamily}`;
+    const drawn = sharp(part(name), root);
+    if (!drawn) return;
+    const { context, width, height, colour: paint, line } = drawn;
     const [left, right, top, floor] = [46, width - 12, 8, height - 22];
     const last = scene.rates[scene.rates.length - 1];
     const across = (r) => left + (scene.rates[r] / last) * (right - left);
@@ -62,14 +51,6 @@ function render({ model, el }) {
     const rise = Math.min(Math.max(...all) - start, drop);
     const [low, high] = [start - 1.15 * drop, start + Math.max(1.15 * rise, 0.3 * drop)];
     const down = (v) => top + ((high - v) / (high - low)) * (floor - top);
-    const line = (points, stroke, thick, dash = []) => {
-      context.beginPath();
-      points.forEach((point) => context.lineTo(...point));
-      context.setLineDash(dash);
-      Object.assign(context, { strokeStyle: stroke, lineWidth: thick });
-      context.stroke();
-      context.setLineDash([]);
-    };
     context.fillStyle = paint("muted");
     context.textAlign = "right";
     for (const v of [start, start - drop]) context.fillText(signed(v, drop < 1 ? 2 : drop < 10 ? 1 : 0), left - 5, down(v) + 4);
@@ -121,19 +102,11 @@ function render({ model, el }) {
     const at = ((character * scene.rates.length + place) * (scene.most_steps + 1) + steps) * scene.samples;
     drawings("after", fresh ? fresh.after : made, fresh ? 0 : at);
     drawings("before", fresh ? fresh.before : before, 0);
-    radios.forEach((radio, k) => {
-      radio.setAttribute("aria-checked", k === character);
-      radio.tabIndex = k === character ? 0 : -1;
-    });
+    mark(character);
     const [start, nll, change] = [value("nll", 0, 0), value("nll"), value("losses")];
-    const set = (name, now, most, text) => {
-      part(name).value = now;
-      part(name).style.setProperty("--done", `${(100 * now) / most}%`);
-      part(name).setAttribute("aria-valuetext", text);
-    };
     const size = `${rate} times the trained one`;
-    set("rate", place, scene.rates.length - 1, size);
-    set("steps", steps, scene.most_steps, `${steps} step${steps === 1 ? "" : "s"}`);
+    slide(part("rate"), place, size);
+    slide(part("steps"), steps, `${steps} step${steps === 1 ? "" : "s"}`);
     part("rate-now").textContent = rate === 1 ? "α, as trained" : rate ? `${rate} α` : "0";
     part("steps-now").textContent = steps;
     part("says").innerHTML = `<span>learned loss <b>${change > 0 ? "+" : ""}${signed(change, 2)}</b></span>
@@ -146,60 +119,30 @@ function render({ model, el }) {
 
   // --- what Python, or the page, says there is to see ---
 
-  function picture(packed, k) { // a drawing that does not change
-    const canvas = document.createElement("canvas");
-    paintDrawing(canvas, drawingAt(packed, k, pixels), scene.size);
-    return canvas.toDataURL();
-  }
+  const support = (k) => paintDrawing(document.createElement("canvas"), drawingAt(octets(scene.support), k, pixels), scene.size);
 
   function load() {
     scene = model.get("scene");
     [before, made] = [octets(scene.before), octets(scene.made)];
     pixels = scene.size[0] * scene.size[1];
-    // dark-light: the site's theme has a filter of its own for pictures on dark pages, and leaves this class alone
-    const support = octets(scene.support), times = (n, row) => Array.from({ length: n }, (_, k) => row(k)).join("");
-    part("shown").innerHTML = times(scene.names.length, (k) => `<button type="button" role="radio">
-      ${times(scene.drawings, (n) => `<span class="oneshot-sheet"><img class="dark-light" alt="" src="${picture(support, k * scene.drawings + n)}"></span>`)}</button>`);
-    radios = [...part("shown").children];
-    radios.forEach((radio, k) => {
-      radio.setAttribute("aria-label", scene.names[k]);
-      radio.title = scene.names[k];
-      radio.addEventListener("click", () => choose(k));
-      radio.addEventListener("keydown", (event) => {
-        const move = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-        if (!move) return;
-        event.preventDefault();
-        choose((k + move + radios.length) % radios.length);
-        radios[character].focus();
-      });
-    });
+    const shown = (k) => times(scene.drawings, (n) => inkPicture(support(k * scene.drawings + n)));
+    mark = radios(part("shown"), scene.names, shown, choose);
     part("after").innerHTML = times(scene.samples, (k) => inkSheet(`drawing ${k + 1}, after the steps`));
     part("before").innerHTML = times(scene.samples, (k) => inkSheet(`drawing ${k + 1}, before`));
     part("shown").style.setProperty("--side", scene.drawings === 1 ? "60px" : "40px");
     part("rate").max = scene.rates.length - 1;
     part("steps").max = scene.most_steps;
-    root.setAttribute("aria-label", model.get("label") || "steps on the learned loss");
-    root.setAttribute("aria-description", model.get("description"));
-    part("label").textContent = model.get("label") || "";
-    part("label").hidden = !model.get("label");
     turn();
   }
 
   function turn() {
-    if (telling) return;
     [character, steps, place] = [model.get("character"), model.get("steps"), scene.rates.indexOf(model.get("rate"))];
     show();
   }
 
-  // All at once: a change is heard here, too, while the others are still to be told.
   function tell() {
     show();
-    telling = true;
-    model.set("character", character);
-    model.set("rate", scene.rates[place]);
-    model.set("steps", steps);
-    telling = false;
-    model.save_changes();
+    save({ character, rate: scene.rates[place], steps });
   }
 
   // --- what the reader does ---
@@ -219,42 +162,22 @@ function render({ model, el }) {
   });
   load();
 
-  // The curves follow the page: its width, and whether it is light or dark.
-  const sized = new ResizeObserver(curves);
-  sized.observe(part("nll"));
-  const themed = new MutationObserver(curves);
-  for (const node of [document.documentElement, document.body]) themed.observe(node, { attributes: true });
-  const dark = matchMedia("(prefers-color-scheme: dark)");
-  dark.addEventListener("change", curves);
-  const leave = [() => sized.disconnect(), () => themed.disconnect(), () => dark.removeEventListener("change", curves)];
-  const on = (name, act) => {
-    model.on(name, act);
-    leave.push(() => model.off(name, act));
-  };
-  for (const name of ["character", "rate", "steps"]) on(`change:${name}`, turn);
-  if (model.get("live")) kernel();
-  return () => leave.forEach((end) => end());
+  follow(part("nll"), curves);
+  hear(["character", "rate", "steps"], turn);
+  if (model.get("live")) drawAnother();
+  return close;
 
   // --- with a model in the kernel: other drawings at the same setting ---
 
-  function kernel() {
-    let asked = 0;
+  function drawAnother() {
+    const ask = kernel(figure);
     part("another").hidden = false;
-    part("another").addEventListener("click", () => {
-      if (root.hasAttribute("aria-busy")) return;
-      root.setAttribute("aria-busy", "true");
-      model.send({ another: true, request: ++asked });
-    });
-    on("change:fresh", () => {
+    part("another").addEventListener("click", () => ask({ another: true }));
+    hear(["fresh"], () => {
       const fresh = model.get("fresh"), [old, after] = [octets(fresh.before), octets(fresh.after)];
       others.set(`${fresh.character} ${scene.rates.indexOf(fresh.rate)} ${fresh.steps}`, { before: old, after });
       show();
     });
-    on("change:error", () => {
-      part("error").textContent = model.get("error");
-      part("error").hidden = !model.get("error");
-    });
-    on("msg:custom", (message) => message.answered !== undefined && root.removeAttribute("aria-busy"));
   }
 }
 

@@ -22,9 +22,8 @@ import torch
 import traitlets
 from torch import Tensor
 
-from .frames import as_array, png, strip
-from .static_html import TwoLayerWidget, source
-from .support_picker import packed
+from .frames import as_array, packed, png, strip, unpacked
+from .shell import KernelWidget
 
 Weights = dict[str, Tensor]
 
@@ -38,48 +37,44 @@ def finite(value: float, digits: int = 3) -> float | None:
     return round(value, digits) if math.isfinite(value) else None
 
 
-class InnerStepExplorer(TwoLayerWidget):
+class InnerStepExplorer(KernelWidget):
     """What steps on the learned inner loss of a few drawings make of the model.
 
     `support` (K, N, 1, S, S) holds the N drawings of each of K characters that the model is shown, `held_out`
     (K, M, 1, S, S) others of the same characters. `rates` are the step sizes to choose from, in multiples of the
     trained one, 0 first and rising; up to `most_steps` steps are made, and `samples` drawings after each. `character`,
-    `rate` and `steps` are where the figure starts, and where the reader left it. `description` is the alternative
-    text, `label` a short heading, `names` what the characters are called. With a kernel (`live`), other drawings can be
+    `rate` and `steps` are where the figure starts, and where the reader left it. `names` is what the characters are
+    called, `about` `description` and `label`, as for every widget. With a kernel (`live`), other drawings can be
     asked for. Raises ValueError on shapes that do not fit, on grey levels, and on settings that there are not.
     """
 
-    root = "oneshot-player oneshot-inner"
-    _esm = source("drawings.js", "inner_step.js")
-    _css = source("instrument.css", "inner_step.css")
+    look = "oneshot-inner"
 
     scene = traitlets.Dict(help="everything that there is to be seen").tag(sync=True)
-    fresh = traitlets.Dict(help="drawings asked for: character, rate, steps, before, after").tag(sync=True)
+    fresh = traitlets.Dict(help="drawings asked for: character, rate, steps, before, after").tag(sync=True, static={})
     character = traitlets.Int(0).tag(sync=True)
     rate = traitlets.Float(1.0, help="a multiple of the trained rate").tag(sync=True)
     steps = traitlets.Int(1).tag(sync=True)
-    label = traitlets.Unicode("").tag(sync=True)
-    live = traitlets.Bool(False, help="whether there is a kernel to ask").tag(sync=True)
-    error = traitlets.Unicode("", help="what went wrong in the last request").tag(sync=True)
 
     def __init__(self, model, support: Tensor, held_out: Tensor, samples: int = 4,
                  rates: Sequence[float] = (0, 0.5, 1, 2, 3, 4), most_steps: int = 5, character: int = 0,
                  rate: float = 1.0, steps: int = 1, generator: torch.Generator | None = None,
-                 description: str | None = None, label: str = "", names: list[str] | None = None):
+                 names: list[str] | None = None, **about):
         _check(model, support, held_out, samples, rates, most_steps)
         names = [f"character {k + 1}" for k in range(len(support))] if names is None else list(names)
         if len(names) != len(support):
             raise ValueError(f"names has {len(names)} entries; expected {len(support)}, one a character")
-        if description is None:
-            description = (f"{samples} drawings before and after steps on the learned loss of {support.shape[1]} "
-                           "shown, from the same noise, and two curves over the step size: the learned loss, and the "
-                           "NLL of other drawings of the character.")
         self._model, self._support, self._held_out = model, support, held_out
         self._generator = generator if generator is not None else torch.Generator().manual_seed(0)
         self._limits = len(support), [float(one) for one in rates], most_steps
         super().__init__(scene=self._explore(samples, names), character=character, rate=float(rate), steps=steps,
-                         description=description, label=label, live=True)
-        self.on_msg(self._answer)
+                         **about)
+
+    def alternative_text(self) -> str:
+        """What is drawn, and the two curves."""
+        return (f"{self.scene['samples']} drawings before and after steps on the learned loss of "
+                f"{self.scene['drawings']} shown, from the same noise, and two curves over the step size: the learned "
+                "loss, and the NLL of other drawings of the character.")
 
     @traitlets.validate("character", "rate", "steps")
     def _is_there(self, proposal):
@@ -143,19 +138,6 @@ class InnerStepExplorer(TwoLayerWidget):
     def _noise(self, samples: int) -> Tensor:
         return torch.rand(samples, *self._support.shape[-2:], generator=self._generator)
 
-    # --- requests from the figure ---
-
-    def _answer(self, _, request: dict, buffers) -> None:
-        """`{"another": true}`: other drawings, before and after the steps as they stand."""
-        try:
-            if request.get("another"):
-                self.draw_another()
-            self.error = ""
-        except Exception as problem:  # shown to the reader, who cannot see this process's log
-            self.error = f"{type(problem).__name__}: {problem}"
-        finally:
-            self.send({"answered": request.get("request")})
-
     @torch.no_grad()
     def draw_another(self) -> None:
         """Drawings of noise not used before, before and after the steps that are chosen now."""
@@ -166,21 +148,12 @@ class InnerStepExplorer(TwoLayerWidget):
                       "before": packed(self._model.pixelcnn.sample(size, noise=noise)),
                       "after": packed(network.sample(size, noise=noise))}
 
-    # --- the static copy ---
-
-    def static_state(self) -> dict:
-        """All that there is, but for the model."""
-        return {"scene": self.scene, "fresh": {}, "character": self.character, "rate": self.rate, "steps": self.steps,
-                "label": self.label, "live": False, "error": ""}
-
     def still(self) -> bytes:
         """What was shown, then what was drawn before and after the steps."""
-        scene, pixels = self.scene, int(np.prod(self.scene["size"]))
-        sheets = [np.frombuffer(scene[name], np.uint8).reshape(-1, scene["samples"], -(-pixels // 8))
-                  for name in ("before", "made")]
+        scene, samples = self.scene, self.scene["samples"]
+        before, made = (unpacked(scene[name], scene["size"]) for name in ("before", "made"))
         at = (self.character * len(scene["rates"]) + scene["rates"].index(self.rate)) * (scene["most_steps"] + 1)
-        rows = np.concatenate([sheets[0][0], sheets[1][at + self.steps]])
-        drawn = np.unpackbits(rows, axis=1, count=pixels).reshape(-1, *scene["size"])
+        drawn = np.concatenate([before[:samples], made[(at + self.steps) * samples :][:samples]])
         support = as_array(self._support[self.character, :, 0]).astype(np.uint8)
         pictures = 255 * np.concatenate([support, drawn])
         return png(strip(pictures, panels=len(pictures)))

@@ -1,20 +1,12 @@
 // The pixel player: an image written pixel by pixel, and where each pixel looks. Live in a kernel and alone in a page:
-// static_html.py. The helpers of drawings.js stand above.
+// shell.py.
+import { clamp, drive, drawingAt, mount, octets, slide, ticker, transport } from "./shell.js";
 
 const SCALE = 10; // canvas pixels a side of a pixel
 const SECONDS = 20; // a whole image, most of them where there is ink
 const RATES = [["1×", 1], ["½×", 0.5], ["2×", 2]];
 const [DARK, PALE, ASKS, MEAN] = ["rgb(24 28 36)", "rgb(24 28 36 / 0.5)", "208 72 12", "rgb(0 84 150)"];
-const SHAPES = {
-  play: "M4 2.5v11l9-5.5z",
-  pause: "M3.5 2.5h3v11h-3zM9.5 2.5h3v11h-3z",
-  again: "M8 3V.5L3.8 4 8 7.5V5a3.8 3.8 0 1 1-3.8 3.8h-2A5.8 5.8 0 1 0 8 3z",
-  back: "M10.5 2.5v11L4 8z",
-  forward: "M5.5 2.5v11L12 8z",
-};
-const shape = (name) => `<svg viewBox="0 0 16 16" aria-hidden="true"><path d="${SHAPES[name]}"/></svg>`;
 const PIXELS = `
-  <p class="oneshot-label" data-part="label"></p>
   <div class="oneshot-sheets">
     <figure><figcaption>written so far</figcaption>
       <span class="oneshot-sheet"><canvas data-part="x" role="img"></canvas></span>
@@ -27,31 +19,18 @@ const PIXELS = `
     <span><i class="oneshot-weight"></i> its attention</span>
     <span><i class="oneshot-mean"></i> the mean place of it</span></p>
   <div class="oneshot-track">
-    <input type="range" min="0" step="1" data-part="slider" aria-label="pixels written"></div>
-  <div class="oneshot-transport">
-    <button type="button" class="oneshot-play" data-part="play"></button>
-    <button type="button" data-part="back" aria-label="one pixel back">${shape("back")}</button>
-    <button type="button" data-part="forward" aria-label="one pixel forward">${shape("forward")}</button>
-    <button type="button" class="oneshot-speed" data-part="speed" title="speed"></button>
-    <span class="oneshot-step" data-part="step"></span>
-    <select data-part="example" aria-label="which image"></select>
-  </div>`;
+    <input type="range" min="0" step="1" data-part="slider" aria-label="pixels written"></div>${transport("pixel", '<select data-part="example" aria-label="which image"></select>')}`;
 
-const within = (x, low, high) => Math.min(high, Math.max(low, x));
 const percent = (x) => `${Math.round(100 * x)}\u00a0%`;
 
-function render({ model, el }) {
-  const root = document.createElement("div");
-  root.className = "oneshot oneshot-player oneshot-pixels";
-  root.setAttribute("role", "group");
-  // JupyterLab has plans of its own for the arrow keys, unless the element that has the focus says this.
-  root.addEventListener("focusin", (event) => event.target.setAttribute("data-lm-suppress-shortcuts", "true"));
-  root.innerHTML = PIXELS;
-  el.append(root);
-  const part = (name) => root.querySelector(`[data-part="${name}"]`);
-  const slider = part("slider");
+function render(context) {
+  const figure = mount(context, {
+    look: "oneshot-pixels", name: "an image written pixel by pixel", parts: PIXELS, described: "x",
+  });
+  const { model, root, part, hear, tell, atEnd, close } = figure;
+  const slider = part("slider"), clock = ticker();
   let scenes, scene, ink, place, share, first, where, weight, shown, x, drawings, busy;
-  let W, T, example = 0, at = 0, clock = 0, rate = 0, telling = false;
+  let W, T, example = 0, at = 0;
 
   // --- one moment: `at` pixels are written, and pixel `at` asks ---
 
@@ -119,9 +98,7 @@ function render({ model, el }) {
     const [kept, all] = done ? [0, 0] : [first[at + 1] - first[at], shown[at] / 255];
     part("looks").innerHTML = done ? "" : (drawings.length === 1 ? `looks on average at: <b>${looks()}</b>` : "") +
       `<span>${all > 0.97 ? "" : `the ${kept} heaviest places are coloured: ${percent(all)} of its attention`}</span>`;
-    slider.value = at;
-    slider.style.setProperty("--done", `${(100 * at) / T}%`);
-    slider.setAttribute("aria-valuetext", done ? "all is written" : `row ${row}, column ${column}, p of ink ` +
+    slide(slider, at, done ? "all is written" : `row ${row}, column ${column}, p of ink ` +
       `${(ink[at] / 255).toFixed(2)}; looks at ${looks()}`);
     part("step").textContent = `${at} of ${T}`;
     part("back").disabled = at === 0;
@@ -130,62 +107,43 @@ function render({ model, el }) {
 
   // --- the clock ---
 
-  function button() {
-    const name = clock ? "pause" : at >= T ? "again" : "play";
-    part("play").innerHTML = shape(name);
-    part("play").title = { pause: "pause", again: "write again", play: "play" }[name];
-    part("play").setAttribute("aria-label", part("play").title);
-    part("speed").textContent = RATES[rate][0];
-    part("speed").setAttribute("aria-label", `speed ${RATES[rate][0]}`);
-  }
-
-  function stop() {
-    cancelAnimationFrame(clock);
-    clock = 0;
-  }
-
-  // Both at once: a change is heard here, too, while the other is still to be told.
-  function tell() {
-    telling = true;
-    model.set("example", example);
-    model.set("step", at);
-    telling = false;
-    model.save_changes();
-  }
+  const buttons = drive(figure, {
+    speeds: RATES, again: "write again", playing: clock.running, ended: () => at >= T,
+    toggle: () => (clock.running() ? settle(at) : play()), move: (by) => settle(at + by),
+  });
 
   function settle(t) {
-    stop();
-    at = within(t, 0, T);
+    clock.stop();
+    at = clamp(t, 0, T);
     show();
-    button();
-    tell();
+    buttons.label();
+    tell({ example, step: at });
   }
 
   // Blank paper is passed over at a tenth of the time that a pixel near ink takes.
   function play() {
-    stop();
     if (at >= T) at = 0;
     const cost = (i) => (busy[i] ? 1 : 0.1);
-    let whole = 0;
+    let whole = 0, ahead = 0;
     for (let i = 0; i < T; i++) whole += cost(i);
-    let [ahead, last] = [0, performance.now()];
-    const tick = (now) => {
-      ahead += (((now - last) / 1000) * RATES[rate][1] * whole) / SECONDS;
-      last = now;
+    clock.start((passed) => {
+      ahead += ((passed / 1000) * buttons.factor() * whole) / SECONDS;
       const before = at;
       while (at < T && ahead >= cost(at)) ahead -= cost(at++);
-      if (at >= T) return settle(T);
+      if (at >= T) {
+        settle(T);
+        return false;
+      }
       if (at !== before) show();
-      clock = requestAnimationFrame(tick);
-    };
-    clock = requestAnimationFrame(tick);
-    button();
+      return true;
+    });
+    buttons.label();
   }
 
   // --- what Python, or the page, says there is to see ---
 
   function choose(k) {
-    example = within(k, 0, scenes.length - 1);
+    example = clamp(k, 0, scenes.length - 1);
     scene = scenes[example];
     W = scene.size[1];
     T = scene.size[0] * W;
@@ -212,27 +170,17 @@ function render({ model, el }) {
 
   function load() {
     scenes = model.get("scenes");
-    const options = scenes.map((one, k) => {
-      const option = document.createElement("option");
-      Object.assign(option, { value: k, textContent: one.name });
-      return option;
-    });
-    part("example").replaceChildren(...options);
+    part("example").replaceChildren(...scenes.map((one, k) => new Option(one.name, k)));
     part("example").hidden = scenes.length === 1;
-    root.setAttribute("aria-label", model.get("label") || "an image written pixel by pixel");
-    part("x").setAttribute("aria-label", model.get("description"));
-    part("label").textContent = model.get("label") || "";
-    part("label").hidden = !model.get("label");
     turn();
   }
 
   function turn() {
-    if (telling) return;
-    stop();
+    clock.stop();
     choose(model.get("example"));
-    at = within(model.get("step"), 0, T);
+    at = clamp(model.get("step"), 0, T);
     show();
-    button();
+    buttons.label();
   }
 
   // --- what the reader does ---
@@ -244,31 +192,22 @@ function render({ model, el }) {
     event.preventDefault();
     settle(at + rows * W);
   });
-  part("play").addEventListener("click", () => (clock ? settle(at) : play()));
-  part("back").addEventListener("click", () => settle(at - 1));
-  part("forward").addEventListener("click", () => settle(at + 1));
-  part("speed").addEventListener("click", () => {
-    rate = (rate + 1) % RATES.length;
-    button();
-  });
   part("x").addEventListener("click", (event) => {
     const box = part("x").getBoundingClientRect();
     const [fx, fy] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
     const [row, column] = [Math.floor(fy * scene.size[0]), Math.floor(fx * W)];
-    settle(within(row, 0, scene.size[0] - 1) * W + within(column, 0, W - 1));
+    settle(clamp(row, 0, scene.size[0] - 1) * W + clamp(column, 0, W - 1));
   });
   part("example").addEventListener("change", () => {
-    stop();
+    clock.stop();
     choose(+part("example").value);
     settle(at);
   });
   load();
-  const leave = [stop];
-  for (const [name, act] of [["change:example", turn], ["change:step", turn], ["change:scenes", load]]) {
-    model.on(name, act);
-    leave.push(() => model.off(name, act));
-  }
-  return () => leave.forEach((end) => end());
+  hear(["example", "step"], turn);
+  hear(["scenes"], load);
+  atEnd(clock.stop);
+  return close;
 }
 
 export default { render };

@@ -19,9 +19,8 @@ import numpy as np
 import torch
 import traitlets
 
-from .frames import as_array, ink, png, strip
-from .static_html import TwoLayerWidget, source
-from .support_picker import packed
+from .frames import as_array, ink, packed, png, strip, unpacked
+from .shell import TwoLayerWidget
 
 MOST, FEW = 255, 24  # places of a pixel's attention that are kept, where it is in doubt and elsewhere
 DOUBT = 0.05  # p(ink) from here to one minus this
@@ -135,31 +134,29 @@ class PixelPlayer(TwoLayerWidget):
 
     `writings` are `Writing`s, among which the reader chooses. At `step` t the first t pixels in reading order are
     written, and the next one asks; `example` is the number of the writing, from 0. Both can be set, and read again
-    where the reader left them. `description` is the alternative text, `label` a short heading. Raises ValueError where
+    where the reader left them. `about` is `description` and `label`, as for every widget. Raises ValueError where
     there is nothing to show, on what `scene_of` refuses, on a step or an example that there is not.
     """
 
-    root = "oneshot-player oneshot-pixels"
-    _esm = source("drawings.js", "pixel_player.js")
-    _css = source("instrument.css", "pixel_player.css")
+    look = "oneshot-pixels"
 
     scenes = traitlets.List(traitlets.Dict(), help="everything that there is to be seen").tag(sync=True)
     example = traitlets.Int(0).tag(sync=True)
     step = traitlets.Int(0).tag(sync=True)
-    label = traitlets.Unicode("").tag(sync=True)
 
-    def __init__(self, writings: Sequence[Writing], example: int = 0, step: int = 0, description: str | None = None,
-                 label: str = ""):
+    def __init__(self, writings: Sequence[Writing], example: int = 0, step: int = 0, **about):
         scenes = [scene_of(one) for one in writings]
         if not scenes:
             raise ValueError("writings is empty; expected at least one")
         for k, scene in enumerate(scenes):
             scene["name"] = scene["name"] or f"example {k + 1}"
-        if description is None:
-            description = ("An image is written pixel by pixel; beside it each drawing of its support, with the places "
-                           "that the pixel looks at.")
-        super().__init__(scenes=scenes, label=label, description=description)
+        super().__init__(scenes=scenes, **about)
         self.example, self.step = example, step
+
+    def alternative_text(self) -> str:
+        """What is written, and what is beside it."""
+        return ("An image is written pixel by pixel; beside it each drawing of its support, with the places that the "
+                "pixel looks at.")
 
     @traitlets.validate("example")
     def _is_an_example(self, proposal):
@@ -174,16 +171,11 @@ class PixelPlayer(TwoLayerWidget):
             raise ValueError(f"step is {proposal.value}; expected a number from 0 to {pixels}")
         return proposal.value
 
-    def static_state(self) -> dict:
-        """All that there is."""
-        return {"scenes": self.scenes, "example": self.example, "step": self.step, "label": self.label}
-
     def still(self) -> bytes:
         """What is written at this step, then each support drawing, pale, with the places that are looked at."""
         scene = self.scenes[self.example]
         size, pixels = scene["size"], int(np.prod(scene["size"]))
-        rows = [np.frombuffer(scene[name], np.uint8).reshape(-1, -(-pixels // 8)) for name in ("x", "support")]
-        x, support = (np.unpackbits(row, axis=1, count=pixels) for row in rows)
+        x, support = (unpacked(scene[name], size).reshape(-1, pixels) for name in ("x", "support"))
         step = min(self.step, pixels)
         pictures = np.concatenate([255 * x * (np.arange(pixels) < step), 70 * support]).astype(np.uint8)
         if step < pixels:

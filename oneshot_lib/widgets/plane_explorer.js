@@ -1,10 +1,10 @@
 // The plane of drawings: whose drawings lie where, and what they look like. Live in a kernel and alone in a page:
-// static_html.py. The helpers of drawings.js stand above.
+// shell.py.
+import { drawingAt, inkSheet, mount, number, octets, paintDrawing, sharp, slide, times } from "./shell.js";
 
 const REACH = 26; // CSS pixels from a click to a point
 const BEFORE = 0xffff; // as in plane_explorer.py
 const PLANE = `
-  <p class="oneshot-label" data-part="label"></p>
   <div class="oneshot-choose">
     <label><span>whose drawings</span>
       <input type="range" min="0" step="1" data-part="chosen" aria-label="whose drawings"></label>
@@ -27,8 +27,6 @@ const PLANE = `
       <p class="oneshot-own" data-part="own"></p>
     </div>
   </div>`;
-
-const number = (value, digits) => value.toFixed(digits).replace("-", "−");
 
 // An exemplar moved over its page, what leaves it lost.
 function moved(drawing, down, right, size) {
@@ -69,46 +67,26 @@ function unpackSource(source, exemplars) {
   return made;
 }
 
-function render({ model, el }) {
-  const root = document.createElement("div");
-  root.className = "oneshot oneshot-player oneshot-plane";
-  root.setAttribute("role", "group");
-  // JupyterLab has plans of its own for the keys, unless the element that has the focus says this.
-  root.addEventListener("focusin", (event) => event.target.setAttribute("data-lm-suppress-shortcuts", "true"));
-  root.innerHTML = PLANE;
-  el.append(root);
-  const part = (name) => root.querySelector(`[data-part="${name}"]`);
+function render(context) {
+  const { model, root, part, hear, tell: save, follow, close } = mount(context, {
+    look: "oneshot-plane", name: "the plane of diversity and recognizability", parts: PLANE, described: "plane",
+  });
   const plane = part("plane");
-  let scene, exemplars, drawings, steps, people, chosen = 0, character = 0, telling = false, spots = [];
+  let scene, exemplars, drawings, steps, people, chosen = 0, character = 0, spots = [];
 
   const stopOf = (k) => scene.sources[k].stops[steps[k]];
 
   // --- the plane ---
 
-  // A canvas as sharp as the screen, in CSS pixels, and the colours of the page as it is now.
   function drawPlane() {
-    const [width, height] = [plane.clientWidth, plane.clientHeight];
-    if (!width || !height) return;
-    const scale = Math.max(devicePixelRatio || 1, 1);
-    Object.assign(plane, { width: Math.round(width * scale), height: Math.round(height * scale) });
-    const context = plane.getContext("2d");
-    context.scale(scale, scale);
-    const style = getComputedStyle(root);
-    const colour = (what) => style.getPropertyValue(`--oneshot-${what}`).trim();
-    context.font = `12px ${style.fontFamily}`;
+    const drawn = sharp(plane, root);
+    if (!drawn) return;
+    const { context, width, height, colour, line } = drawn;
     const every = scene.sources.flatMap((source) => source.stops.map((stop) => stop.at));
     const most = 1.12 * Math.max(...every.map((at) => at[0] + 2 * at[1]), 1e-6);
     const [left, floor, right, top] = [40, height - 38, width - 8, 26];
     const across = (value) => left + 6 + (value / most) * (right - left - 6);
     const down = (value) => floor - 4 - (value / 100) * (floor - 4 - top);
-    const line = (points, stroke, thick = 1, dash = []) => {
-      context.beginPath();
-      for (const point of points) context.lineTo(...point);
-      context.setLineDash(dash);
-      Object.assign(context, { strokeStyle: stroke, lineWidth: thick });
-      context.stroke();
-      context.setLineDash([]);
-    };
     // axes
     context.fillStyle = colour("muted");
     context.textAlign = "right";
@@ -197,16 +175,11 @@ function render({ model, el }) {
 
   function show() {
     const source = scene.sources[chosen], stop = stopOf(chosen);
-    const last = scene.sources.length - 1;
-    part("chosen").value = chosen;
-    part("chosen").style.setProperty("--done", `${last ? (100 * chosen) / last : 100}%`);
-    part("chosen").setAttribute("aria-valuetext", source.name);
+    slide(part("chosen"), chosen, source.name);
     part("walk").classList.toggle("oneshot-still-there", source.stops.length === 1);
     part("step").disabled = source.stops.length === 1;
     part("step").max = Math.max(source.stops.length - 1, 1);
-    part("step").value = steps[chosen];
-    part("step").style.setProperty("--done", `${(100 * steps[chosen]) / Math.max(source.stops.length - 1, 1)}%`);
-    part("step").setAttribute("aria-valuetext", stop.label || source.name);
+    slide(part("step"), steps[chosen], stop.label || source.name);
     part("walks").textContent = source.stops.length > 1 ? stop.label : "how far";
     part("character").value = character;
     const [diversity, d, known, r] = stop.at;
@@ -218,7 +191,7 @@ function render({ model, el }) {
     const made = drawings[chosen] ||= unpackSource(source, exemplars);
     const cells = part("drawings");
     if (cells.childElementCount !== source.count) {
-      cells.innerHTML = Array.from({ length: source.count }, (_, n) => inkSheet(`drawing ${n + 1}`)).join("");
+      cells.innerHTML = times(source.count, (n) => inkSheet(`drawing ${n + 1}`));
     }
     const size = [source.size, source.size];
     [...cells.querySelectorAll("canvas")].forEach((canvas, n) => paintDrawing(canvas, made[steps[chosen]][character][n], size));
@@ -238,32 +211,19 @@ function render({ model, el }) {
     part("chosen").max = scene.sources.length - 1;
     part("exemplar").innerHTML = inkSheet();
     part("character").replaceChildren(...scene.names.map((name, c) => new Option(name, c)));
-    root.setAttribute("aria-label", model.get("label") || "the plane of diversity and recognizability");
-    plane.setAttribute("aria-label", model.get("description"));
-    part("label").textContent = model.get("label") || "";
-    part("label").hidden = !model.get("label");
-    [chosen, character] = [model.get("chosen"), model.get("character")];
-    steps[chosen] = Math.min(model.get("step"), scene.sources[chosen].stops.length - 1);
-    show();
+    turn();
   }
 
   function turn() {
-    if (telling) return;
     const most = scene.sources[model.get("chosen")].stops.length - 1;
     [chosen, character] = [model.get("chosen"), model.get("character")];
     steps[chosen] = Math.min(model.get("step"), most);
     show();
   }
 
-  // All at once: a change is heard here, too, while the others are still to be told.
   function tell() {
     show();
-    telling = true;
-    model.set("chosen", chosen);
-    model.set("step", steps[chosen]);
-    model.set("character", character);
-    telling = false;
-    model.save_changes();
+    save({ chosen, step: steps[chosen], character });
   }
 
   // --- what the reader does ---
@@ -300,21 +260,10 @@ function render({ model, el }) {
   });
   load();
 
-  // The plane follows the page: its width, and whether it is light or dark.
-  const sized = new ResizeObserver(drawPlane);
-  sized.observe(plane);
-  const themed = new MutationObserver(drawPlane);
-  for (const node of [document.documentElement, document.body]) themed.observe(node, { attributes: true });
-  const dark = matchMedia("(prefers-color-scheme: dark)");
-  dark.addEventListener("change", drawPlane);
-  const heard = { "change:scene": load, "change:chosen": turn, "change:step": turn, "change:character": turn };
-  for (const [name, act] of Object.entries(heard)) model.on(name, act);
-  return () => {
-    sized.disconnect();
-    themed.disconnect();
-    dark.removeEventListener("change", drawPlane);
-    for (const [name, act] of Object.entries(heard)) model.off(name, act);
-  };
+  follow(plane, drawPlane);
+  hear(["scene"], load);
+  hear(["chosen", "step", "character"], turn);
+  return close;
 }
 
 export default { render };

@@ -12,15 +12,13 @@ drawing are cheap to keep: a source is held as `changes` of the exemplars wherev
 
 from __future__ import annotations
 
-import io
 from typing import NamedTuple
 
 import numpy as np
 import traitlets
 
-from .frames import as_array
-from .static_html import TwoLayerWidget, source
-from .support_picker import packed
+from .frames import as_array, packed, unpacked
+from .shell import TwoLayerWidget, plotted
 
 GROUPS = ("people", "controls", "models")
 BEFORE = 0xFFFF  # in `changes`: made from the drawing of the stop before
@@ -100,8 +98,7 @@ def drawn(held: dict, exemplars: np.ndarray) -> np.ndarray:
     stops, count, size = len(held["stops"]), held["count"], held["size"]
     shape = (stops, len(exemplars), count, size, size)
     if "bits" in held:
-        rows = np.frombuffer(held["bits"], np.uint8).reshape(-1, -(-size * size // 8))
-        return np.unpackbits(rows, axis=1, count=size * size).reshape(shape)
+        return unpacked(held["bits"], (size, size)).reshape(shape)
     words, at, made = np.frombuffer(held["changes"], "<u2"), 0, np.zeros(shape, np.uint8)
     for c, n, m in np.ndindex(len(exemplars), count, stops):
         tag, differ = (int(word) for word in words[at : at + 2])
@@ -126,22 +123,19 @@ class PlaneExplorer(TwoLayerWidget):
     `sources` come in the order of the slider; the first of the group "people" is the mark that the others are held
     against. `exemplars` (C, S, S) are what all of them were shown, `names` what the C characters are called. `chosen`
     is the source, `step` its stop and `character` the character shown, all from 0; set them, or read where the reader
-    left them. `description` is the alternative text, `label` a short heading. Raises ValueError on shapes that do not
-    fit, numbers that are none, and choices that there are not.
+    left them. `about` is `description` and `label`, as for every widget. Raises ValueError on shapes that do not fit,
+    numbers that are none, and choices that there are not.
     """
 
-    root = "oneshot-player oneshot-plane"
-    _esm = source("drawings.js", "plane_explorer.js")
-    _css = source("instrument.css", "plane_explorer.css")
+    look = "oneshot-plane"
 
     scene = traitlets.Dict(help="everything that there is to be seen").tag(sync=True)
     chosen = traitlets.Int(0).tag(sync=True)
     step = traitlets.Int(0).tag(sync=True)
     character = traitlets.Int(0).tag(sync=True)
-    label = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, sources: list[Source], exemplars, names: list[str] | None = None,
-                 chosen: int = 0, step: int = 0, character: int = 0, description: str | None = None, label: str = ""):
+                 chosen: int = 0, step: int = 0, character: int = 0, **about):
         exemplars = _as_bits(exemplars, "exemplars")
         if exemplars.ndim != 3 or 0 in exemplars.shape or exemplars.shape[1] != exemplars.shape[2]:
             raise ValueError(f"exemplars has shape {exemplars.shape}; expected (C, S, S)")
@@ -151,15 +145,17 @@ class PlaneExplorer(TwoLayerWidget):
         held = [self._held(one, exemplars) for one in sources]
         if not any(one.group == "people" for one in sources):
             raise ValueError("sources holds nobody of the group 'people'; expected the mark among them")
-        if description is None:
-            description = (f"A plane with diversity to the right and recognizability upwards, in it {len(sources)} who "
-                           "drew from one exemplar, people marked by a cross, and beside it the chosen one's drawings.")
-        super().__init__(chosen=chosen, step=step, character=character, description=description, label=label, scene={
+        super().__init__(chosen=chosen, step=step, character=character, **about, scene={
             "size": exemplars.shape[-1],
             "names": names,
             "exemplars": packed(exemplars),
             "sources": held,
         })
+
+    def alternative_text(self) -> str:
+        """Who is in the plane."""
+        return (f"A plane with diversity to the right and recognizability upwards, in it {len(self.scene['sources'])} "
+                "who drew from one exemplar, people marked by a cross, and beside it the chosen one's drawings.")
 
     @staticmethod
     def _held(one: Source, exemplars: np.ndarray) -> dict:
@@ -206,23 +202,11 @@ class PlaneExplorer(TwoLayerWidget):
             raise ValueError(f"step is {proposal.value}; expected a number from 0 to {most - 1}")
         return proposal.value
 
-    # --- the static copy ---
-
-    def static_state(self) -> dict:
-        """All that there is."""
-        return {name: getattr(self, name) for name in ("scene", "chosen", "step", "character", "label")}
-
     def still(self) -> bytes:
         """The plane with everybody's name in it."""
-        from matplotlib import style
+        return plotted(self._plot, (6, 3.8))
 
-        with style.context("default"):  # whatever a page has set for its own figures
-            return self._picture()
-
-    def _picture(self) -> bytes:
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(6, 3.8), dpi=100, layout="constrained")
+    def _plot(self, figure) -> None:
         axes = figure.subplots()
         for one in self.scene["sources"]:
             at = np.array([where["at"] for where in one["stops"]])
@@ -234,6 +218,3 @@ class PlaneExplorer(TwoLayerWidget):
         axes.axvline(mark[0], color="0.8", zorder=0)
         axes.axhline(mark[2], color="0.8", zorder=0)
         axes.set(xlabel="diversity", ylabel="recognizability, %", xlim=(0, None), ylim=(-3, 108))
-        picture = io.BytesIO()
-        figure.savefig(picture, format="png", metadata={"Software": None})
-        return picture.getvalue()

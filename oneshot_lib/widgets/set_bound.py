@@ -11,12 +11,11 @@ The formulas are evaluated where the figure is, so the static copy is as alive a
 
 from __future__ import annotations
 
-import io
 from typing import NamedTuple
 
 import traitlets
 
-from .static_html import TwoLayerWidget, source
+from .shell import TwoLayerWidget, plotted
 
 MOST = 100  # elements of the largest class that the sliders may offer
 
@@ -37,23 +36,20 @@ class SetBoundExplorer(TwoLayerWidget):
     """Hewitt's bound over a class of `set_size` numbers of which `support_size` are looked at.
 
     `slope` and `noise` > 0 are the model's; classes go up to `most` elements. Where the reader left the sliders can be
-    read again. `description` is the alternative text, `label` a short heading. Raises ValueError on numbers that make
+    read again. `about` is `description` and `label`, as for every widget. Raises ValueError on numbers that make
     no model or no subset.
     """
 
-    root = "oneshot-player oneshot-bound oneshot-set"
-    _esm = source("set_bound.js")
-    _css = source("instrument.css", "bound_explorer.css", "set_bound.css")
+    look, borrows = "oneshot-bound oneshot-set", ("bound_explorer",)
 
     slope = traitlets.Float().tag(sync=True)
     noise = traitlets.Float().tag(sync=True)
     support_size = traitlets.Int().tag(sync=True)
     set_size = traitlets.Int().tag(sync=True)
     most = traitlets.Int().tag(sync=True)
-    label = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, slope: float = 1.0, noise: float = 0.5, support_size: int = 3, set_size: int = 20,
-                 most: int = 50, description: str | None = None, label: str = ""):
+                 most: int = 50, **about):
         from oneshot_lib.models.conjugate import ConjugateGaussian
 
         ConjugateGaussian(float(slope), float(noise))
@@ -63,12 +59,13 @@ class SetBoundExplorer(TwoLayerWidget):
             raise ValueError(f"set_size is {set_size!r}; expected 1 to {most}")
         if not 1 <= support_size <= set_size:
             raise ValueError(f"support_size is {support_size!r}; expected 1 to {set_size}, the size of the class")
-        if description is None:
-            description = ("Log p(X) over the size of X against that size, the VHE's bound below it, and the gap "
-                           "between the two as an area. Two sliders set the size of D and of X; beside them the four "
-                           "objectives.")
         super().__init__(slope=float(slope), noise=float(noise), support_size=support_size, set_size=set_size,
-                         most=most, description=description, label=label)
+                         most=most, **about)
+
+    def alternative_text(self) -> str:
+        """What the two panels show."""
+        return ("Log p(X) over the size of X against that size, the VHE's bound below it, and the gap between the two "
+                "as an area. Two sliders set the size of D and of X; beside them the four objectives.")
 
     def levels(self, support_size: int | None = None, set_size: int | None = None) -> SetLevels:
         """What the figure shows, from the library's closed forms; the sliders' sizes unless others are given."""
@@ -83,23 +80,11 @@ class SetBoundExplorer(TwoLayerWidget):
         return SetLevels(model.ceiling(moments, size).item(), terms.bound.item(), terms.log_likelihood.item(),
                          terms.kl_class.item(), gap * n, gap, four)
 
-    # --- the static copy ---
-
-    def static_state(self) -> dict:
-        """All there is: the figure computes the rest."""
-        return {name: getattr(self, name) for name in ("slope", "noise", "support_size", "set_size", "most", "label")}
-
     def still(self) -> bytes:
         """The two panels, without what moves them."""
-        from matplotlib import style
+        return plotted(self._plot, (6, 2.6))
 
-        with style.context("default"):  # whatever a page has set for its own figures
-            return self._picture()
-
-    def _picture(self) -> bytes:
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(6, 2.6), dpi=100, layout="constrained")
+    def _plot(self, figure) -> None:
         left, right = figure.subplots(1, 2, width_ratios=(3, 2), sharey=True)
         sizes = range(self.support_size, self.most + 1)
         rows, here = [self.levels(set_size=n) for n in sizes], self.levels()
@@ -117,6 +102,3 @@ class SetBoundExplorer(TwoLayerWidget):
         right.axhline(here.ceiling, color="black")
         right.set(title=f"|X| = {self.set_size}, gap {here.gap:.2f}", ylim=(floor, None))
         right.tick_params(labelsize=8)
-        picture = io.BytesIO()
-        figure.savefig(picture, format="png", metadata={"Software": None})
-        return picture.getvalue()

@@ -1,8 +1,10 @@
 // The support picker: which drawings are shown to the model, and what it makes of them. Live in a kernel and alone in a
-// page: static_html.py. The helpers of drawings.js stand above.
+// page: shell.py.
+import {
+  drawingAt, icon, inkSheet, kernel, mount, number, octets, paintDrawing, paintPixels, slide, times,
+} from "./shell.js";
 
 const PICKER = `
-  <p class="oneshot-label" data-part="label"></p>
   <div class="oneshot-choose">
     <label><span data-part="name"></span>
       <input type="range" min="1" step="1" data-part="character" aria-label="which character"></label>
@@ -17,49 +19,34 @@ const PICKER = `
       <var>D</var>)</span></figcaption>
       <div class="oneshot-made" data-part="made"></div>
       <button type="button" data-part="another" hidden>draw another</button></figure>
-  </div>
-  <p class="oneshot-error" data-part="error" role="alert" hidden></p>`;
-const CHECK = '<svg viewBox="0 0 16 16" aria-hidden="true"><path d="M6.3 13 1.6 8.2l1.7-1.7 3 3.1 6.4-6.7 1.7 1.7z"/></svg>';
+  </div>`;
 
-function render({ model, el }) {
-  const root = document.createElement("div");
-  root.className = "oneshot oneshot-player oneshot-picker";
-  root.setAttribute("role", "group");
-  // JupyterLab has plans of its own for the keys, unless the element that has the focus says this.
-  root.addEventListener("focusin", (event) => event.target.setAttribute("data-lm-suppress-shortcuts", "true"));
-  root.innerHTML = PICKER;
-  el.append(root);
-  const part = (name) => root.querySelector(`[data-part="${name}"]`);
+function render(context) {
+  const figure = mount(context, {
+    look: "oneshot-picker", name: "choose the drawings that the model is shown", parts: PICKER, described: "support",
+  });
+  const { model, part, hear, tell: save, close } = figure;
   const slider = part("character");
   const others = new Map(); // drawings that a kernel has made since
-  let scene, support, made, latents, pixels, boxes, character = 0, chosen = [], telling = false;
+  let scene, support, made, latents, pixels, boxes, character = 0, chosen = [];
 
-  const number = () => chosen.reduce((sum, j) => sum + 2 ** j, 0) - 1;
+  const choice = () => chosen.reduce((sum, j) => sum + 2 ** j, 0) - 1;
 
   // --- the picture of one choice ---
 
   function paintLatent(canvas, channel) {
-    const [height, width] = scene.size;
-    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-    const context = canvas.getContext("2d");
-    const picture = context.createImageData(width, height);
-    for (let i = 0; i < pixels; i++) {
+    paintPixels(canvas, scene.size, (i) => {
       // The encoder averages before its one linear layer, so the mean of q is the average over the drawings.
       let level = 0;
       for (const j of chosen) level += latents[((character * scene.drawings + j) * scene.channels + channel) * pixels + i];
       level /= chosen.length;
-      picture.data.set(level > 0 ? [213, 94, 0] : [0, 114, 178], 4 * i);
-      picture.data[4 * i + 3] = Math.min(255, 2 * Math.abs(level));
-    }
-    context.putImageData(picture, 0, 0);
+      return [...(level > 0 ? [213, 94, 0] : [0, 114, 178]), Math.min(255, 2 * Math.abs(level))];
+    });
   }
 
   function show() {
-    const [size, k] = [chosen.length, number()];
-    slider.value = character + 1;
-    const span = scene.characters - 1;
-    slider.style.setProperty("--done", `${span ? (100 * character) / span : 100}%`);
-    slider.setAttribute("aria-valuetext", scene.names[character]);
+    const [size, k] = [chosen.length, choice()];
+    slide(slider, character + 1, scene.names[character]);
     part("name").textContent = scene.names[character];
     boxes.forEach((box, j) => {
       const on = chosen.includes(j);
@@ -71,7 +58,7 @@ function render({ model, el }) {
     const which = chosen.map((j) => j + 1).join(", ");
     const price = scene.prices[character][k];
     part("says").innerHTML = `<b>|<var>D</var>| = ${size}</b> <span>drawing${size > 1 ? "s" : ""} ${which}</span>
-      <span>price of <var>c</var>: <b>${price.toFixed(0).replace("-", "−")} nats</b></span>`;
+      <span>price of <var>c</var>: <b>${number(price, 0)} nats</b></span>`;
     [...part("latent").querySelectorAll("canvas")].forEach(paintLatent);
     part("latent").setAttribute("aria-label", `the class latent in ${scene.channels} channels, from drawing ${which}`);
     const [rows, at] = [others.get(`${character} ${k}`), (character * scene.prices[0].length + k) * scene.samples];
@@ -88,39 +75,28 @@ function render({ model, el }) {
     const levels = octets(scene.latents);
     latents = new Int8Array(levels.buffer, levels.byteOffset, levels.byteLength);
     pixels = scene.size[0] * scene.size[1];
-    const times = (n, row) => Array.from({ length: n }, (_, k) => row(k + 1)).join("");
     part("support").innerHTML = times(scene.drawings, (k) => `<button type="button" role="checkbox"
-      aria-label="drawing ${k}">${inkSheet()}<span class="oneshot-tick">${CHECK}</span>${k}</button>`);
+      aria-label="drawing ${k + 1}">${inkSheet()}<span class="oneshot-tick">${icon("check")}</span>${k + 1}</button>`);
     part("latent").innerHTML = times(scene.channels, () => inkSheet());
-    part("made").innerHTML = times(scene.samples, (k) => inkSheet(`new drawing ${k}`));
+    part("made").innerHTML = times(scene.samples, (k) => inkSheet(`new drawing ${k + 1}`));
     boxes = [...part("support").children];
     boxes.forEach((box, j) => {
       box.addEventListener("click", () => toggle(j));
     });
     part("made").style.setProperty("--columns", Math.ceil(Math.sqrt(scene.samples)));
-    Object.assign(slider, { max: scene.characters });
+    slider.max = scene.characters;
     slider.hidden = scene.characters === 1;
-    root.setAttribute("aria-label", model.get("label") || "choose the drawings that the model is shown");
-    part("support").setAttribute("aria-description", model.get("description"));
-    part("label").textContent = model.get("label") || "";
-    part("label").hidden = !model.get("label");
     turn();
   }
 
   function turn() {
-    if (telling) return;
     [character, chosen] = [model.get("character"), [...model.get("chosen")]];
     show();
   }
 
-  // Both at once: a change is heard here, too, while the other is still to be told.
   function tell() {
     show();
-    telling = true;
-    model.set("character", character);
-    model.set("chosen", [...chosen]);
-    telling = false;
-    model.save_changes();
+    save({ character, chosen: [...chosen] });
   }
 
   // --- what the reader does ---
@@ -137,36 +113,21 @@ function render({ model, el }) {
     tell();
   });
   load();
-  const leave = [];
-  const on = (name, act) => {
-    model.on(name, act);
-    leave.push(() => model.off(name, act));
-  };
-  on("change:character", turn);
-  on("change:chosen", turn);
-  if (model.get("live")) kernel();
-  return () => leave.forEach((end) => end());
+  hear(["character", "chosen"], turn);
+  if (model.get("live")) drawAnother();
+  return close;
 
   // --- with a model in the kernel: other drawings of the same choice ---
 
-  function kernel() {
-    let asked = 0;
+  function drawAnother() {
+    const ask = kernel(figure);
     part("another").hidden = false;
-    part("another").addEventListener("click", () => {
-      if (root.hasAttribute("aria-busy")) return;
-      root.setAttribute("aria-busy", "true");
-      model.send({ another: true, request: ++asked });
-    });
-    on("change:fresh", () => {
+    part("another").addEventListener("click", () => ask({ another: true }));
+    hear(["fresh"], () => {
       const fresh = model.get("fresh");
       others.set(`${fresh.character} ${fresh.choice}`, octets(fresh.made));
       show();
     });
-    on("change:error", () => {
-      part("error").textContent = model.get("error");
-      part("error").hidden = !model.get("error");
-    });
-    on("msg:custom", (message) => message.answered !== undefined && root.removeAttribute("aria-busy"));
   }
 }
 

@@ -16,24 +16,10 @@ import numpy as np
 import torch
 import traitlets
 
-from .frames import as_array, png, strip
-from .static_html import TwoLayerWidget, source
+from .frames import as_array, packed, png, strip, unpacked
+from .shell import KernelWidget
 
 MOST = 5  # drawings of a character: 2^5 - 1 choices
-
-
-def packed(drawings) -> bytes:
-    r"""Drawings of zeros and ones (..., H, W), eight pixels a byte, each drawing begun on a byte of its own.
-
-    Raises ValueError on other numbers.
-
-    >>> packed(np.array([[[1, 0], [0, 0]], [[0, 1], [0, 0]]]))
-    b'\x80@'
-    """
-    pixels = as_array(drawings)
-    if not np.isin(pixels, (0, 1)).all():
-        raise ValueError(f"drawings hold numbers up to {pixels.max():.4g}; expected zeros and ones only")
-    return np.packbits(pixels.astype(np.uint8).reshape(-1, pixels.shape[-1] * pixels.shape[-2]), axis=1).tobytes()
 
 
 def choices(drawings: int) -> list[list[int]]:
@@ -45,31 +31,26 @@ def choices(drawings: int) -> list[list[int]]:
     return [[j for j in range(drawings) if k >> j & 1] for k in range(1, 2**drawings)]
 
 
-class SupportPicker(TwoLayerWidget):
+class SupportPicker(KernelWidget):
     """New drawings of a character from any choice of its drawings.
 
     `support` (K, N, 1, S, S) holds N drawings, up to five, of K characters, ones where there is ink; `samples` are
     drawn from each choice. `chosen` are the drawings (from 0) of the character number `character`; both can be set, and
-    read again where the reader left them. `description` is the alternative text, `label` a short heading, `names` what
-    the characters are called. With a kernel (`live`), other drawings can be asked for. Raises ValueError on shapes that
+    read again where the reader left them. `names` is what the characters are called, `about` `description` and `label`,
+    as for every widget. With a kernel (`live`), other drawings can be asked for. Raises ValueError on shapes that
     do not fit, and on choices that there are not.
     """
 
-    root = "oneshot-player oneshot-picker"
-    _esm = source("drawings.js", "support_picker.js")
-    _css = source("instrument.css", "support_picker.css")
+    look = "oneshot-picker"
 
     scene = traitlets.Dict(help="everything that there is to be seen").tag(sync=True)
-    fresh = traitlets.Dict(help="drawings asked for of one choice: character, choice, drawings").tag(sync=True)
+    fresh = traitlets.Dict(help="drawings asked for: character, choice, made").tag(sync=True, static={})
     character = traitlets.Int(0).tag(sync=True)
     chosen = traitlets.List(traitlets.Int(), [0]).tag(sync=True)
-    label = traitlets.Unicode("").tag(sync=True)
-    live = traitlets.Bool(False, help="whether there is a kernel to ask").tag(sync=True)
-    error = traitlets.Unicode("", help="what went wrong in the last request").tag(sync=True)
 
     def __init__(self, model, support: torch.Tensor, samples: int = 6, chosen: list[int] | None = None,
-                 character: int = 0, generator: torch.Generator | None = None, description: str | None = None,
-                 label: str = "", names: list[str] | None = None):
+                 character: int = 0, generator: torch.Generator | None = None, names: list[str] | None = None,
+                 **about):
         if support.dim() != 5 or support.shape[2] != 1 or 0 in support.shape or support.shape[1] > MOST:
             raise ValueError(f"support has shape {tuple(support.shape)}; expected (K, N, 1, S, S), N at most {MOST}")
         if samples < 1:
@@ -77,14 +58,15 @@ class SupportPicker(TwoLayerWidget):
         names = [f"character {k + 1}" for k in range(len(support))] if names is None else list(names)
         if len(names) != len(support):
             raise ValueError(f"names has {len(names)} entries; expected {len(support)}, one a character")
-        if description is None:
-            description = (f"{support.shape[1]} drawings of a character to choose from, the class latent of the chosen "
-                           f"ones channel by channel, and {samples} new drawings made from it.")
         self._model, self._support = model, support
         self._generator = generator if generator is not None else torch.Generator().manual_seed(0)
-        super().__init__(scene=self._explore(samples, names), character=character, description=description,
-                         chosen=[0] if chosen is None else sorted(chosen), label=label, live=True)
-        self.on_msg(self._answer)
+        super().__init__(scene=self._explore(samples, names), character=character,
+                         chosen=[0] if chosen is None else sorted(chosen), **about)
+
+    def alternative_text(self) -> str:
+        """What there is to choose from, and what follows."""
+        return (f"{self.scene['drawings']} drawings of a character to choose from, the class latent of the chosen ones "
+                f"channel by channel, and {self.scene['samples']} new drawings made from it.")
 
     @traitlets.validate("chosen")
     def _is_a_choice(self, proposal):
@@ -144,19 +126,6 @@ class SupportPicker(TwoLayerWidget):
         made = self._model.pixelcnn.sample(of_pixels.shape[1:], y=self._model.features(c, z), noise=of_pixels)
         return made.unflatten(0, (-1, samples))
 
-    # --- requests from the figure ---
-
-    def _answer(self, _, request: dict, buffers) -> None:
-        """`{"another": true}`: other drawings from the choice as it stands."""
-        try:
-            if request.get("another"):
-                self.draw_another()
-            self.error = ""
-        except Exception as problem:  # shown to the reader, who cannot see this process's log
-            self.error = f"{type(problem).__name__}: {problem}"
-        finally:
-            self.send({"answered": request.get("request")})
-
     @torch.no_grad()
     def draw_another(self) -> None:
         """Other drawings from the drawings that are chosen now, of noise not used before."""
@@ -165,19 +134,11 @@ class SupportPicker(TwoLayerWidget):
         number = sum(1 << j for j in self.chosen) - 1
         self.fresh = {"character": self.character, "choice": number, "made": packed(made)}
 
-    # --- the static copy ---
-
-    def static_state(self) -> dict:
-        """All that there is, but for the model."""
-        return {"scene": self.scene, "fresh": {}, "character": self.character, "chosen": self.chosen,
-                "label": self.label, "live": False, "error": ""}
-
     def still(self) -> bytes:
         """The chosen drawings, then what was made from them."""
-        pixels = np.prod(self.scene["size"])
         number = self.character * len(self.scene["prices"][0]) + sum(1 << j for j in self.chosen) - 1
-        rows = np.frombuffer(self.scene["made"], np.uint8).reshape(-1, self.scene["samples"], -(-pixels // 8))[number]
-        made = np.unpackbits(rows, axis=1, count=pixels).reshape(-1, *self.scene["size"])
+        drawn = unpacked(self.scene["made"], self.scene["size"])
+        made = drawn[number * self.scene["samples"] :][: self.scene["samples"]]
         support = as_array(self._support[self.character, self.chosen, 0]).astype(np.uint8)
         pictures = 255 * np.concatenate([support, made])
         return png(strip(pictures, panels=len(pictures)))

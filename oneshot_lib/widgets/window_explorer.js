@@ -1,5 +1,6 @@
 // The window explorer: drag a window over a drawing, see the patch, the write, and what pulls the window. All of it is
-// computed here, by the formulas of oneshot_lib.attention. Live in a kernel and alone in a page: static_html.py.
+// computed here, by the formulas of oneshot_lib.attention. Live in a kernel and alone in a page: shell.py.
+import { calm, clamp, colours, INK, inkPicture, mount, octets, paintPixels, radios, sharp, slide, ticker } from "./shell.js";
 
 const PATCH = 12;
 const VIEW = 1.25; // how far the picture shows beyond the paper's edge at 1
@@ -21,7 +22,6 @@ const VARIETIES = {
   similarity: "similarity", rotated: "rotated", affine: "affine", gaussian: "Gaussian filterbank",
 };
 const EXPLORER = `
-  <p class="oneshot-label" data-part="label"></p>
   <div class="oneshot-choice">
     <div class="oneshot-shown" data-part="shown" role="radiogroup" aria-label="drawing"></div>
     <label><span>variety</span> <select data-part="variety" aria-label="variety of attention"></select></label>
@@ -152,7 +152,7 @@ function glance(image, size, place, asked) {
 
 // --- words ---
 
-const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
+const channels = (colour) => [1, 3, 5].map((k) => parseInt(colour.slice(k, k + 2), 16)); // of "#rrggbb"
 const minus = (text) => text.replace(/-/g, "−");
 const raised = (power) => minus(String(power)).replace(/[−0-9]/g, (c) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["−0123456789".indexOf(c)]);
 
@@ -166,33 +166,21 @@ function said(value) { // "0", "12.3", "1.2·10⁻³⁰"
 
 const plainly = (value) => (value ? said(value) : "0, exactly");
 
-function render({ model, el }) {
-  const root = document.createElement("div");
-  root.className = "oneshot oneshot-player oneshot-window";
-  root.setAttribute("role", "group");
-  // JupyterLab has plans of its own for the keys, unless the element that has the focus says this.
-  root.addEventListener("focusin", (event) => event.target.setAttribute("data-lm-suppress-shortcuts", "true"));
-  root.innerHTML = EXPLORER;
-  el.append(root);
-  const part = (name) => root.querySelector(`[data-part="${name}"]`);
-  const scene = model.get("scene"), size = scene.size, view = scene.ink;
-  const octets = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
-  const place = {};
-  let image, drawing, variety, asked, seen, clock = 0, telling = false, held = null;
+function render(context) {
+  const { model, root, part, hear, tell: save, follow, atEnd, close } = mount(context, {
+    look: "oneshot-window", name: "a window over a drawing", parts: EXPLORER,
+  });
+  const scene = model.get("scene"), size = scene.size, levels = octets(scene.ink);
+  const place = {}, clock = ticker();
+  let image, drawing, variety, asked, seen, mark, held = null;
 
-  const imageOf = (k) => Float64Array.from(octets.subarray(k * size * size, (k + 1) * size * size), (v) => v / 255);
-  const colour = (what) => getComputedStyle(root).getPropertyValue(`--oneshot-${what}`).trim();
+  const imageOf = (k) => Float64Array.from(levels.subarray(k * size * size, (k + 1) * size * size), (v) => v / 255);
 
   // --- pictures ---
 
-  // Ink of the page's own colour, as dark as its share of `top`.
-  function paint(canvas, values, side, top, tone = colour("text")) {
-    Object.assign(canvas, { width: side, height: side });
-    const context = canvas.getContext("2d"), picture = context.createImageData(side, side);
-    const ink = [1, 3, 5].map((k) => parseInt(tone.slice(k, k + 2), 16));
-    values.forEach((value, k) => picture.data.set([...ink, top ? (255 * value) / top : 0], 4 * k));
-    context.putImageData(picture, 0, 0);
-    return canvas;
+  // Ink of the page's own colour, or a given one, as dark as its share of `top`.
+  function paint(canvas, values, side, top, tone = channels(colours(root)("text"))) {
+    return paintPixels(canvas, [side, side], (k) => [...tone, top ? (255 * values[k]) / top : 0]);
   }
 
   function handles() { // of the corner and of the knob, in image coordinates, where there are any
@@ -208,8 +196,8 @@ function render({ model, el }) {
     };
   }
 
-  function arrow(context, from, pull) { // the longer the stronger, on a logarithmic scale
-    const force = Math.hypot(...pull), tone = colour("write");
+  function arrow(context, tone, from, pull) { // the longer the stronger, on a logarithmic scale
+    const force = Math.hypot(...pull);
     Object.assign(context, { strokeStyle: tone, fillStyle: tone, lineWidth: 3, lineCap: "round" });
     context.beginPath();
     if (!force) { // nothing pulls
@@ -230,12 +218,9 @@ function render({ model, el }) {
   }
 
   function drawWhere() {
-    const canvas = part("where"), width = canvas.clientWidth;
-    if (!width) return;
-    const sharp = Math.max(devicePixelRatio || 1, 1);
-    Object.assign(canvas, { width: Math.round(width * sharp), height: Math.round(width * sharp) });
-    const context = canvas.getContext("2d");
-    context.scale(sharp, sharp);
+    const drawn = sharp(part("where"), root);
+    if (!drawn) return;
+    const { context, width, colour } = drawn;
     const to = ([x, y]) => [((x / VIEW + 1) * width) / 2, ((y / VIEW + 1) * width) / 2];
     const [left, side] = [to([-1, -1])[0], width / VIEW];
     context.fillStyle = colour("paper");
@@ -269,7 +254,7 @@ function render({ model, el }) {
       context.fill();
     }
     if (scale) context.fillRect(...to(scale).map((one) => one - 6), 12, 12);
-    arrow(context, to([place.x, place.y]), [seen.pull.x, seen.pull.y]);
+    arrow(context, colour("write"), to([place.x, place.y]), [seen.pull.x, seen.pull.y]);
   }
 
   // --- one state of the figure ---
@@ -294,21 +279,16 @@ function render({ model, el }) {
     const [tents, bells] = gaussian ? [other, seen.pull] : [seen.pull, other];
     const pulled = (pull) => `<b>${plainly(Math.hypot(pull.x, pull.y))}</b>`;
     part("versus").innerHTML = `tents pull with ${pulled(tents)}, Gaussians of variance ${place.variance.toFixed(1)} with ${pulled(bells)}`;
-    for (const [name, { min, max, of = same, digits, unit }] of Object.entries(SLIDERS)) {
+    for (const [name, { of = same, digits, unit }] of Object.entries(SLIDERS)) {
       part(`${name}-row`).hidden = !asked.includes(name);
       const value = of(place[name]), shown = minus((name === "variance" ? place[name] : value).toFixed(digits)) + unit;
-      part(name).value = value;
-      part(name).style.setProperty("--done", `${clamp((100 * (value - min)) / (max - min), 0, 100)}%`);
+      const pull = asked.includes(name) ? said(seen.pull[name]) : "";
+      slide(part(name), value, pull ? `${shown}, pull ${pull}` : shown);
       part(`${name}-now`).textContent = shown;
-      if (!asked.includes(name)) continue;
-      part(`${name}-pull`).textContent = said(seen.pull[name]);
-      part(name).setAttribute("aria-valuetext", `${shown}, pull ${said(seen.pull[name])}`);
+      part(`${name}-pull`).textContent = pull;
     }
     part("variety").value = variety;
-    [...part("shown").children].forEach((radio, k) => {
-      radio.setAttribute("aria-checked", k === drawing);
-      radio.tabIndex = k === drawing ? 0 : -1;
-    });
+    mark(drawing);
   }
 
   function load() {
@@ -318,18 +298,9 @@ function render({ model, el }) {
     show();
   }
 
-  // All at once: a change is heard here, too, while the others are still to be told.
-  function tell() {
-    telling = true;
-    for (const name of PLACE) model.set(name, place[name]);
-    model.set("drawing", drawing);
-    model.set("variety", variety);
-    telling = false;
-    model.save_changes();
-  }
+  const tell = () => save({ ...place, drawing, variety });
 
   function turn() {
-    if (telling) return;
     stop();
     load();
   }
@@ -337,12 +308,11 @@ function render({ model, el }) {
   // --- letting go: the centre follows its pull ---
 
   function stop() {
-    cancelAnimationFrame(clock);
-    clock = 0;
+    clock.stop();
     part("go").textContent = "let go";
   }
 
-  function follow(most) { // one step up E, of nearly `most`: as Adam does, who divides by the size of the pull, and 1e-8
+  function climb(most) { // one step up E, of nearly `most`: as Adam does, who divides by the size of the pull, and 1e-8
     const force = Math.hypot(seen.pull.x, seen.pull.y), share = most / (force + 1e-8);
     place.x = clamp(place.x + share * seen.pull.x, -1.2, 1.2);
     place.y = clamp(place.y + share * seen.pull.y, -1.2, 1.2);
@@ -351,19 +321,18 @@ function render({ model, el }) {
   }
 
   part("go").addEventListener("click", () => {
-    if (clock) return stop(), tell();
+    if (clock.running()) return stop(), tell();
     let most = 0.03;
-    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    const moves = () => follow((most *= 0.98)) > 2e-4;
-    const tick = () => {
+    const moves = () => climb((most *= 0.98)) > 2e-4;
+    part("go").textContent = "stop";
+    clock.start(() => {
       let on = moves();
-      while (calm && on) on = moves();
-      if (on) return (clock = requestAnimationFrame(tick));
+      while (calm() && on) on = moves();
+      if (on) return true;
       stop();
       tell();
-    };
-    part("go").textContent = "stop";
-    clock = requestAnimationFrame(tick);
+      return false;
+    });
   });
 
   // --- the mouse ---
@@ -458,45 +427,14 @@ function render({ model, el }) {
     tell();
   };
   part("shown").hidden = scene.names.length < 2;
-  scene.names.forEach((name, k) => {
-    // dark-light: the site's theme has a filter of its own for pictures on dark pages, and leaves this class alone
-    const radio = document.createElement("button"), small = paint(document.createElement("canvas"), imageOf(k), size, 1, "#181c24");
-    const sheet = `<span class="oneshot-sheet"><img class="dark-light" alt="" src="${small.toDataURL()}"></span>`;
-    Object.assign(radio, { type: "button", title: name, innerHTML: sheet });
-    radio.setAttribute("role", "radio");
-    radio.setAttribute("aria-label", name);
-    radio.addEventListener("click", () => choose(k));
-    radio.addEventListener("keydown", (event) => {
-      const move = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-      if (!move) return;
-      event.preventDefault();
-      choose((k + move + scene.names.length) % scene.names.length);
-      part("shown").children[drawing].focus();
-    });
-    part("shown").append(radio);
-  });
-  root.setAttribute("aria-label", model.get("label") || "a window over a drawing");
-  root.setAttribute("aria-description", model.get("description"));
-  part("label").textContent = model.get("label") || "";
-  part("label").hidden = !model.get("label");
+  const small = (k) => inkPicture(paint(document.createElement("canvas"), imageOf(k), size, 1, INK));
+  mark = radios(part("shown"), scene.names, small, choose);
   load();
 
-  // The pictures follow the page: its width, and whether it is light or dark.
-  const sized = new ResizeObserver(show);
-  sized.observe(canvas);
-  const themed = new MutationObserver(show);
-  for (const node of [document.documentElement, document.body]) themed.observe(node, { attributes: true });
-  const dark = matchMedia("(prefers-color-scheme: dark)");
-  dark.addEventListener("change", show);
-  const told = [...PLACE, "drawing", "variety"];
-  for (const name of told) model.on(`change:${name}`, turn);
-  return () => {
-    stop();
-    sized.disconnect();
-    themed.disconnect();
-    dark.removeEventListener("change", show);
-    for (const name of told) model.off(`change:${name}`, turn);
-  };
+  follow(canvas, show);
+  hear([...PLACE, "drawing", "variety"], turn);
+  atEnd(stop);
+  return close;
 }
 
 export default { render };

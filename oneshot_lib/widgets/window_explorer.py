@@ -22,7 +22,7 @@ from torch import Tensor
 from oneshot_lib import attention
 
 from .frames import ink, png
-from .static_html import TwoLayerWidget, source
+from .shell import TwoLayerWidget
 
 PATCH = 12  # pixels a side, as in Rezende 2016
 NUMBERS = {  # what of the window each variety asks for, in the order of the library's numbers
@@ -53,7 +53,7 @@ class WindowExplorer(TwoLayerWidget):
     The window has its centre at `x`, `y` and reaches `half_width` and `half_height` to its sides, in image coordinates
     from -1 to 1; it is turned by `angle` radians, sheared by `shear` (affine only), and its Gaussians have `variance`
     pixels squared. A variety that has no use for a number leaves it alone. Where the reader left it all can be read
-    again. `description` is the alternative text, `label` a short heading, `names` what the drawings are called. Raises
+    again; beside it, `description` and `label` as for every widget. `names` is what the drawings are called. Raises
     ValueError on drawings of another form and on numbers that make no window.
 
     >>> explorer = WindowExplorer(torch.zeros(1, 28, 28), variety="translation")
@@ -61,9 +61,7 @@ class WindowExplorer(TwoLayerWidget):
     {'x': 0.0, 'y': 0.0}
     """
 
-    root = "oneshot-player oneshot-window"
-    _esm = source("window_explorer.js")
-    _css = source("instrument.css", "window_explorer.css")
+    look = "oneshot-window"
 
     scene = traitlets.Dict(help="the drawings, and what they are called").tag(sync=True)
     drawing = traitlets.Int(0).tag(sync=True)
@@ -75,9 +73,8 @@ class WindowExplorer(TwoLayerWidget):
     angle = traitlets.Float(0.0, help="radians, from x towards y").tag(sync=True)
     shear = traitlets.Float(0.0).tag(sync=True)
     variance = traitlets.Float(1.0, help="of a Gaussian filter, in pixels squared").tag(sync=True)
-    label = traitlets.Unicode("").tag(sync=True)
 
-    def __init__(self, drawings: Tensor, names: list[str] | None = None, description: str | None = None, **where):
+    def __init__(self, drawings: Tensor, names: list[str] | None = None, **where):
         levels = ink(drawings, "drawings")
         if levels.ndim == 4 and levels.shape[1] == 1:
             levels = levels[:, 0]
@@ -86,14 +83,16 @@ class WindowExplorer(TwoLayerWidget):
         names = [f"drawing {k + 1}" for k in range(len(levels))] if names is None else list(names)
         if len(names) != len(levels):
             raise ValueError(f"names has {len(names)} entries; expected {len(levels)}, one a drawing")
-        if description is None:
-            description = ("A drawing with a window on it, the 12 by 12 patch that the window reads, and the patch "
-                           "written back through the window. An arrow at the window's centre shows which way more ink "
-                           "would be seen; on bare paper a window of tents has none.")
         self._levels = levels
         scene = {"size": levels.shape[1], "names": names, "ink": levels.tobytes(),
                  "numbers": {name: list(asked) for name, asked in NUMBERS.items()}}
-        super().__init__(scene=scene, description=description, **where)
+        super().__init__(scene=scene, **where)
+
+    def alternative_text(self) -> str:
+        """What the three pictures show."""
+        return ("A drawing with a window on it, the 12 by 12 patch that the window reads, and the patch written back "
+                "through the window. An arrow at the window's centre shows which way more ink would be seen; on bare "
+                "paper a window of tents has none.")
 
     @traitlets.validate("variety", "drawing")
     def _is_there(self, proposal):
@@ -143,14 +142,6 @@ class WindowExplorer(TwoLayerWidget):
         if self.variety == "gaussian":
             numbers.append(torch.zeros_like(numbers[0]))  # the intensity is 1
         return torch.stack(numbers)
-
-    # --- the static copy ---
-
-    def static_state(self) -> dict:
-        """All there is: the figure computes the rest."""
-        names = ("scene", "drawing", "variety", "x", "y", "half_width", "half_height", "angle", "shear", "variance",
-                 "label")
-        return {name: getattr(self, name) for name in names}
 
     def still(self) -> bytes:
         """The drawing, the patch, and what is written back."""

@@ -143,6 +143,6 @@ def test_climbing_ends_where_the_posterior_is_in_both_numbers(stage):
 
 
 def test_a_closed_figure_listens_to_nothing(stage):
-    assert stage.evaluate("listeners()") == 2
+    assert stage.evaluate("listeners()") == 4
     stage.evaluate("close()")
     assert stage.evaluate("listeners()") == 0

@@ -363,6 +363,6 @@ def test_another_drawing_and_undo_are_asked_for(stage):
 def test_python_can_turn_the_figure_and_a_closed_one_listens_no_more(stage):
     stage.evaluate("tell('step', 2)")
     assert np.array_equal(ink_on(stage), frames(make_drawing())[2])
-    assert stage.evaluate("listeners()") == 4
+    assert stage.evaluate("listeners()") == 6
     stage.evaluate("close()")
     assert stage.evaluate("listeners()") == 0 and stage.complaints == []

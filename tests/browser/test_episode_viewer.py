@@ -188,6 +188,6 @@ def test_python_turns_the_figure_and_hears_where_it_was_turned(visit, tmp_path):
     assert np.array_equal(painted(page, "[data-part=asked]")[0], unpacked(viewer.scene["query"])[3])
     page.locator("input").focus()
     page.keyboard.press("ArrowRight")
-    assert page.evaluate("[state.position, saved, listeners()]") == [4, 1, 2]
+    assert page.evaluate("[state.position, saved, listeners()]") == [4, 1, 4]
     page.evaluate("close()")
     assert page.evaluate("listeners()") == 0

@@ -209,6 +209,6 @@ def test_other_drawings_come_from_the_kernel_and_stay_with_their_setting(explore
 def test_an_error_is_shown_as_text_and_a_closed_figure_listens_to_nothing(stage):
     stage.evaluate("tell('error', 'ValueError: <b>s</b> is odd')")
     assert stage.get_by_role("alert").inner_text() == "ValueError: <b>s</b> is odd"
-    assert stage.evaluate("listeners()") == 6
+    assert stage.evaluate("listeners()") == 8
     stage.evaluate("close()")
     assert stage.evaluate("listeners()") == 0

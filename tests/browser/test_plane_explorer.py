@@ -170,6 +170,6 @@ def test_python_turns_the_figure_and_hears_where_it_was_turned(visit, tmp_path):
     press(page, "chosen", "End")
     press(page, "step", "End")
     assert shows(page, sources[3].stops[4])
-    assert page.evaluate("[state.chosen, state.step, state.character, saved, listeners()]") == [3, 4, 0, 2, 4]
+    assert page.evaluate("[state.chosen, state.step, state.character, saved, listeners()]") == [3, 4, 0, 2, 6]
     page.evaluate("close()")
     assert page.evaluate("listeners()") == 0

@@ -132,6 +132,6 @@ def test_what_python_sets_is_shown_and_where_the_reader_stops_is_told(stage):
 
 
 def test_a_closed_figure_listens_to_nothing(stage):
-    assert stage.evaluate("listeners()") == 2
+    assert stage.evaluate("listeners()") == 4
     stage.evaluate("close()")
     assert stage.evaluate("listeners()") == 0

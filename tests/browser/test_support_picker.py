@@ -210,6 +210,6 @@ def test_an_error_is_shown_as_text(stage):
 
 
 def test_a_closed_figure_listens_to_nothing(stage):
-    assert stage.evaluate("listeners()") == 5
+    assert stage.evaluate("listeners()") == 7
     stage.evaluate("close()")
     assert stage.evaluate("listeners()") == 0

@@ -213,6 +213,6 @@ def test_with_a_kernel_both_sides_hear_each_other_and_a_closed_figure_listens_to
     page.locator("[data-part=x]").focus()
     page.keyboard.press("Home")
     assert page.evaluate("[state.drawing, state.x, state.variety, saved]") == [1, -1.2, "gaussian", 2]
-    assert page.evaluate("listeners()") == 9
+    assert page.evaluate("listeners()") == 11
     page.evaluate("close()")
     assert page.evaluate("listeners()") == 0

@@ -4,13 +4,16 @@ import base64
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
-from oneshot_lib.widgets.static_html import TwoLayerWidget, page, source, state_json
+from oneshot_lib.widgets import shell
+from oneshot_lib.widgets.shell import TwoLayerWidget
+from oneshot_lib.widgets.static_html import page, source, state_json
 
 MODULE = "function render({ model, el }) {}\nexport default { render };\n"
-PARTS = {"root": "oneshot-thing", "module": MODULE, "css": "", "state": {"frames": bytes(range(256))},
+PARTS = {"look": "oneshot-thing", "module": MODULE, "css": "", "state": {"frames": bytes(range(256))},
          "still": b"png", "description": "A thing that is shown to nobody."}
 
 
@@ -71,10 +74,14 @@ def test_the_same_widget_gives_the_same_page_and_another_another_key():
     assert key.search(page(**PARTS))[1] != key.search(page(**{**PARTS, "state": {"frames": b"\0"}}))[1]
 
 
-def test_sources_lose_comments_and_indentation_only():
-    module = source("canvas_player.js")
+def test_sources_lose_comments_and_indentation_only(tmp_path):
+    folder = Path(shell.__file__).parent
+    module = source(folder / "canvas_player.js")
     assert module.rstrip().endswith("export default { render };")
-    assert not re.search(r"^\s|^//", module, re.M)
+    assert not re.search(r"^\s|^//", module, re.M) and '"http://' not in module
+    file = tmp_path / "thing.css"
+    file.write_text("/* one */\n/* two\n   lines */\na { color: red; /* kept */ }\n", "utf-8")
+    assert source(file) == "a { color: red; /* kept */ }\n"
 
 
 def test_a_description_must_describe():
