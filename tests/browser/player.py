@@ -1,5 +1,7 @@
 """What every player must do, wherever it stands: come to rest, and change its picture under the keyboard."""
 
+import stage
+
 PICTURE = "player => [...player.querySelectorAll('canvas')].map(canvas => canvas.toDataURL())"
 BLANK = """player => [...player.querySelectorAll('canvas')].filter(c => c.width && c.height).every(canvas => {
   const copy = document.createElement('canvas');
@@ -94,3 +96,50 @@ def ask_the_kernel(page, player, seconds: int = 20) -> None:
         if player.evaluate(PICTURE) != before:
             return
     raise AssertionError(f"the kernel brought no other drawing within {seconds} s")
+
+
+# --- what every widget must do; its own test has to show the rest ---
+
+THEMES = "player => [getComputedStyle(player).backgroundColor, getComputedStyle(player).color]"
+NAMELESS = """player => [...player.querySelectorAll('button, input, select, [role=img]')]
+  .filter(one => one.checkVisibility() && !(one.getAttribute('aria-label') || one.innerText
+    || [...(one.labels || [])].map(label => label.innerText).join('')).trim())
+  .map(one => one.outerHTML)"""
+
+
+def is_like_the_others(visit, folder, widget) -> None:
+    """A widget's static copy and its live layer: mounted once, labelled, described, moved by keys even in a notebook,
+    legible and itself on a light and a dark page and on a small screen, asking for nothing, and gone when closed."""
+    colours = set()
+    for scheme in ("light", "dark"):
+        tab = stage.static(visit, folder, widget, scheme, before=stage.NOTEBOOK)
+        page, player = tab.page, tab.page.locator(".oneshot-player")
+        assert player.count() == 1 and page.locator(".oneshot-still").count() == 0, "it does not take the still's place"
+        assert player.get_attribute("class") == f"oneshot oneshot-player {widget.look}", "look differs in .py and .js"
+        name = player.get_attribute("aria-label")
+        assert name and name == (widget.label or name), "its label is not its name"
+        said = player.evaluate("""player => [player, ...player.querySelectorAll('*')]
+          .flatMap(one => [one.getAttribute('aria-label'), one.getAttribute('aria-description')])""")
+        assert widget.description in said, "the alternative text is nowhere"
+        nameless = player.evaluate(NAMELESS)
+        assert nameless == [], f"{nameless} has no name"
+        move_and_compare(page, player)
+        contrast, text = player.evaluate(CONTRAST)
+        assert contrast >= 4.5, f"{text!r} has a contrast of {contrast:.1f} in {scheme} mode"
+        colours.add(tuple(player.evaluate(THEMES)))
+        assert page.get_by_role("button", name="draw another").count() == 0, "there is nobody to ask"
+        page.set_viewport_size({"width": 340, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 340, "it does not fit a small screen"
+        page.evaluate(f"document.documentElement.dataset.theme = {'dark' if scheme == 'light' else 'light'!r}")
+        colours.add(tuple(player.evaluate(THEMES)))
+        assert (tab.attempts, tab.complaints) == ([], []), (tab.attempts, tab.complaints)
+    assert len(colours) == 2, "it does not follow the page's theme"
+
+    tab = stage.live(visit, folder, widget)
+    assert tab.page.locator(".oneshot-player").get_attribute("class") == f"oneshot oneshot-player {widget.look}"
+    tab.page.evaluate("tell('label', 'Another <b>label</b>')")
+    assert tab.page.get_by_role("group", name="Another <b>label</b>").locator("[data-part=label]").is_visible()
+    assert tab.page.evaluate("listeners()") > 2, "it hears of its label and description alone"
+    tab.page.evaluate("close()")
+    assert tab.page.evaluate("listeners()") == 0, "closed, it still listens"
+    assert tab.complaints == []

@@ -5,7 +5,9 @@ import re
 from types import SimpleNamespace
 
 import numpy as np
+import player as players
 import pytest
+import stage as stages
 import torch
 
 from oneshot_lib import attention
@@ -114,13 +116,8 @@ def test_every_key_of_a_slider_works(show):
         assert player.locator(SLIDER).get_attribute("aria-valuetext").startswith(f"step {step} of {T}")
 
 
-def test_the_arrow_keys_stay_the_slider_s_in_a_notebook(show):
-    # JupyterLab takes the arrow keys of whatever has the focus, unless that element itself asks it not to.
-    notebook = """<script>document.addEventListener("keydown", (event) => {
-      if (!event.target.hasAttribute("data-lm-suppress-shortcuts")) event.preventDefault();
-    }, true);</script>"""
-    page = show(notebook + make_player().static_html())
-    assert slider_changes_the_picture(page.locator(".oneshot-player"))
+def test_it_is_like_the_others(visit, tmp_path):
+    players.is_like_the_others(visit, tmp_path, make_player(model=object(), label="Additive canvas"))
 
 
 def test_windows_and_prices_follow_the_step(show):
@@ -281,33 +278,10 @@ def test_two_stand_beside_each_other_where_there_is_room(show):
 
 # --- the live layer: the page plays the kernel ---
 
-STAGE = """<style>%s</style><div id="here"></div><script type="module">%s
-const view = (text) => new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
-const state = JSON.parse(%s, (_, v) => (v && v.base64 !== undefined ? view(v.base64) : v)), heard = {};
-window.sent = [];
-window.tell = (name, value) => { state[name] = value; heard["change:" + name].forEach((act) => act()); };
-window.tellFrames = (text, more) => tell("scene", { ...state.scene, frames: view(text), ...more });
-window.answer = () => heard["msg:custom"].forEach((act) => act({ answered: sent.length }));
-window.state = state;
-window.close = render({ el: document.getElementById("here"), model: {
-  get: (name) => state[name],
-  set: (name, value) => { state[name] = value; },
-  save_changes() {},
-  on: (name, act) => (heard[name] ||= []).push(act),
-  off: (name, act) => heard[name].splice(heard[name].indexOf(act), 1),
-  send: (message) => sent.push(message),
-} });
-window.listeners = () => Object.values(heard).flat().length;
-</script>"""
-
-
 @pytest.fixture
 def stage(show):
     player = make_player(model=object())
-    state = {
-        name: getattr(player, name) for name in ("scene", "description", "label", "live", "error", "step")
-    }
-    return show(STAGE % (player._css, player._esm, json.dumps(state_json(state))))
+    return show(stages.live_body(player))
 
 
 def test_a_moved_latent_is_asked_for_one_request_at_a_time(stage):
@@ -330,7 +304,8 @@ def test_what_python_draws_is_shown(stage):
     assert np.array_equal(ink_on(stage), frames(make_drawing())[-1])
     other = make_player(seed=5).scene["frames"]
     text = json.loads(state_json({"a": other}))["a"]["base64"]
-    stage.evaluate("text => tellFrames(text, { kl: null, read: null, by_hand: true })", text)
+    more = "frames: view(text), kl: null, read: null, by_hand: true"
+    stage.evaluate(f"text => tell('scene', {{ ...state.scene, {more} }})", text)
     assert np.array_equal(ink_on(stage), frames(make_drawing(5))[-1])
     assert (
         stage.locator("[data-part=note]").is_visible() and not stage.locator("[data-part=total]").is_visible()
@@ -360,9 +335,7 @@ def test_another_drawing_and_undo_are_asked_for(stage):
     assert stage.evaluate("sent")[1] == {"restore": True, "request": 2}
 
 
-def test_python_can_turn_the_figure_and_a_closed_one_listens_no_more(stage):
+def test_python_can_turn_the_figure(stage):
     stage.evaluate("tell('step', 2)")
     assert np.array_equal(ink_on(stage), frames(make_drawing())[2])
-    assert stage.evaluate("listeners()") == 6
-    stage.evaluate("close()")
-    assert stage.evaluate("listeners()") == 0 and stage.complaints == []
+    assert stage.complaints == []

@@ -1,17 +1,15 @@
 """The episode viewer in a real browser: each query has its scores, its winner, and its verdict in words."""
 
-import json
 
 import numpy as np
 import player as players
 import pytest
+import stage as stages
 import torch
 
 from oneshot_lib.widgets.episode_viewer import EpisodeViewer
-from oneshot_lib.widgets.static_html import state_json
 
 CLASSES, QUERIES, SAMPLES, SIZE = 4, 8, 3, 12
-both_modes = pytest.mark.parametrize("scheme", ["light", "dark"])
 ALPHA = """canvas => [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data]
   .filter((_, i) => i % 4 === 3)"""
 
@@ -33,14 +31,8 @@ def make_viewer(shots=1, **arguments):
 
 @pytest.fixture
 def show(visit, tmp_path):
-    def opened(viewer, scheme="light", width=760, before=""):
-        tab = visit(scheme, size=(width, 900))
-        file = tmp_path / "page.html"
-        head = '<!doctype html><html data-theme="auto"><meta charset="utf-8">'
-        file.write_text(f"{head}<body>{before}{viewer.static_html()}</body></html>", "utf-8")
-        tab.page.goto(file.as_uri())
-        tab.page.locator(".oneshot-classes [role=img]").first.wait_for()
-        return tab
+    def opened(viewer, **page):
+        return stages.static(visit, tmp_path, viewer, **{"width": 760, "height": 900, **page})
 
     return opened
 
@@ -111,25 +103,9 @@ def test_wrong_ones_are_marked_by_a_sign_and_can_be_clicked(show):
     assert abs(mark["x"] + mark["width"] / 2 - thumb) < 1.5
 
 
-def test_the_arrow_keys_stay_the_sliders_in_a_notebook(show):
-    notebook = """<script>document.addEventListener("keydown", (event) => {
-      if (!event.target.hasAttribute("data-lm-suppress-shortcuts")) event.preventDefault();
-    }, true);</script>"""
-    page = show(make_viewer(), before=notebook).page
-    turn_to(page, 2)
-    assert page.locator("[data-part=which]").inner_text() == f"query 3 of {QUERIES}"
-    assert page.locator("input").get_attribute("aria-valuetext").startswith(f"query 3 of {QUERIES}, right")
-
-
-@both_modes
 @pytest.mark.parametrize("position", [0, 1])
-def test_it_is_a_player_like_the_others_and_asks_for_nothing(position, scheme, show):
-    tab = show(make_viewer(position=position), scheme)
-    figure = tab.page.locator(".oneshot-player")
-    contrast, text = figure.evaluate(players.CONTRAST)
-    assert contrast >= 4.5, text
-    players.move_and_compare(tab.page, figure)
-    assert (tab.attempts, tab.complaints) == ([], [])
+def test_it_is_like_the_others(position, visit, tmp_path):
+    players.is_like_the_others(visit, tmp_path, make_viewer(position=position))
 
 
 def test_everything_has_a_name(show):
@@ -140,54 +116,18 @@ def test_everything_has_a_name(show):
     assert len(names) == CLASSES and all("best" in name or "nats below" in name for name in names)
 
 
-def test_it_fits_a_small_screen(show):
-    for shots in (1, 5):
-        page = show(make_viewer(shots), width=340).page
-        assert page.evaluate("document.documentElement.scrollWidth") <= 340
-
-
-def test_without_a_script_there_is_a_described_picture(chromium, tmp_path):
-    viewer, file = make_viewer(), tmp_path / "page.html"
-    file.write_text(f'<!doctype html><meta charset="utf-8">{viewer.static_html()}', "utf-8")
-    context = chromium.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto(file.as_uri())
-    still = page.locator(".oneshot-player img")
-    assert still.is_visible() and still.get_attribute("alt") == viewer.description
-    context.close()
+def test_five_drawings_of_a_class_fit_a_small_screen(show):
+    page = show(make_viewer(shots=5), width=340).page
+    assert page.evaluate("document.documentElement.scrollWidth") <= 340
 
 
 # --- the live layer: the page plays the kernel ---
 
-STAGE = """<style>%s</style><div id="here"></div><script type="module">%s
-const view = (text) => new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
-const state = JSON.parse(%s, (_, v) => (v && v.base64 !== undefined ? view(v.base64) : v)), heard = {};
-window.tell = (name, value) => { state[name] = value; (heard["change:" + name] || []).forEach((act) => act()); };
-window.saved = 0;
-window.state = state;
-window.close = render({ el: document.getElementById("here"), model: {
-  get: (name) => state[name],
-  set: (name, value) => state[name] !== value && tell(name, value),
-  save_changes: () => window.saved++,
-  on: (name, act) => (heard[name] ||= []).push(act),
-  off: (name, act) => heard[name].splice(heard[name].indexOf(act), 1),
-  send() {},
-} });
-window.listeners = () => Object.values(heard).flat().length;
-</script>"""
-
-
 def test_python_turns_the_figure_and_hears_where_it_was_turned(visit, tmp_path):
-    viewer, file = make_viewer(), tmp_path / "live.html"
-    state = state_json({**viewer.static_state(), "description": viewer.description})
-    stage = STAGE % (viewer._css, viewer._esm, json.dumps(state))
-    file.write_text(f'<!doctype html><html><meta charset="utf-8"><body>{stage}</body></html>', "utf-8")
-    page = visit().page
-    page.goto(file.as_uri())
+    viewer = make_viewer()
+    page = stages.live(visit, tmp_path, viewer).page
     page.evaluate("tell('position', 3)")
     assert np.array_equal(painted(page, "[data-part=asked]")[0], unpacked(viewer.scene["query"])[3])
     page.locator("input").focus()
     page.keyboard.press("ArrowRight")
-    assert page.evaluate("[state.position, saved, listeners()]") == [4, 1, 4]
-    page.evaluate("close()")
-    assert page.evaluate("listeners()") == 0
+    assert page.evaluate("[state.position, saved]") == [4, 1]

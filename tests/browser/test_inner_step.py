@@ -5,6 +5,7 @@ import json
 import numpy as np
 import player as players
 import pytest
+import stage as stages
 import torch
 
 from oneshot_lib.models.meta_pixelcnn import MetaConfig, MetaPixelCNN
@@ -13,7 +14,6 @@ from oneshot_lib.widgets.static_html import state_json
 from oneshot_lib.widgets.support_picker import packed
 
 SIZE, CHARACTERS, SAMPLES, RATES, MOST = 8, 3, 4, (0, 0.5, 1, 2, 3, 4), 3
-both_modes = pytest.mark.parametrize("scheme", ["light", "dark"])
 ALPHA = """canvas => [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data]
   .filter((_, i) => i % 4 === 3)"""
 
@@ -34,14 +34,8 @@ def explorer():
 
 @pytest.fixture
 def show(visit, tmp_path):
-    def opened(explorer, scheme="light", width=720, before=""):
-        tab = visit(scheme, size=(width, 900))
-        file = tmp_path / "page.html"
-        head = '<!doctype html><html data-theme="auto"><meta charset="utf-8">'
-        file.write_text(f"{head}<body>{before}{explorer.static_html()}</body></html>", "utf-8")
-        tab.page.goto(file.as_uri())
-        tab.page.locator("[data-part=after] canvas").first.wait_for()
-        return tab
+    def opened(explorer, **page):
+        return stages.static(visit, tmp_path, explorer, **page)
 
     return opened
 
@@ -108,25 +102,14 @@ def test_the_curves_follow_every_slider_the_letter_and_the_page(explorer, show):
     assert len(seen) == 6 and page.evaluate("document.documentElement.scrollWidth") <= 340
 
 
-@both_modes
-def test_it_is_a_player_like_the_others_and_asks_for_nothing(scheme, explorer, show):
-    # JupyterLab takes the keys of whatever has the focus, unless that element itself asks it not to.
-    notebook = """<script>document.addEventListener("keydown", (event) => {
-      if (!event.target.hasAttribute("data-lm-suppress-shortcuts")) event.preventDefault();
-    }, true);</script>"""
-    tab = show(explorer, scheme, before=notebook)
-    figure = tab.page.locator(".oneshot-player")
-    players.move_and_compare(tab.page, figure)
-    contrast, text = figure.evaluate(players.CONTRAST)
-    assert contrast >= 4.5, text
-    assert (tab.attempts, tab.complaints) == ([], [])
-    assert not tab.page.get_by_role("button", name="draw another").is_visible()  # there is nobody to ask
+def test_it_is_like_the_others(visit, tmp_path, explorer):
+    players.is_like_the_others(visit, tmp_path, explorer)
 
 
 def test_a_dark_site_turns_the_support_over_too(explorer, show):
     # The site's theme dims pictures on dark pages, by a rule that is stronger than one of a widget's.
     theme = "<style>html[data-theme=dark] body img:not(.only-dark, .dark-light) { filter: brightness(0.8) }</style>"
-    page = show(explorer, "dark", before=theme).page
+    page = show(explorer, scheme="dark", before=theme).page
     page.evaluate("document.documentElement.dataset.theme = 'dark'")
     filters = page.locator(".oneshot-shown img").evaluate_all("all => all.map((one) => getComputedStyle(one).filter)")
     assert filters and all("invert" in one for one in filters)
@@ -145,37 +128,9 @@ def test_everything_has_a_name(explorer, show):
 
 # --- the live layer: the page plays the kernel ---
 
-STAGE = """<style>%s</style><div id="here"></div><script type="module">%s
-const view = (text) => new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
-const state = JSON.parse(%s, (_, v) => (v && v.base64 !== undefined ? view(v.base64) : v)), heard = {};
-const call = (name, ...what) => (heard[name] || []).forEach((act) => act(...what));
-window.sent = [];
-window.saved = 0;
-window.state = state;
-window.tell = (name, value) => { state[name] = value; call("change:" + name); };
-window.tellFresh = (text, more) => tell("fresh", { before: view(text), after: view(text), ...more });
-window.answer = () => call("msg:custom", { answered: sent.length });
-window.close = render({ el: document.getElementById("here"), model: {
-  get: (name) => state[name],
-  set: (name, value) => state[name] !== value && tell(name, value),
-  save_changes: () => window.saved++,
-  on: (name, act) => (heard[name] ||= []).push(act),
-  off: (name, act) => heard[name].splice(heard[name].indexOf(act), 1),
-  send: (message) => sent.push(message),
-} });
-window.listeners = () => Object.values(heard).flat().length;
-</script>"""
-
-
 @pytest.fixture
 def stage(explorer, visit, tmp_path):
-    state = state_json({**explorer.static_state(), "description": explorer.description, "live": True})
-    file = tmp_path / "live.html"
-    stage = STAGE % (explorer._css, explorer._esm, json.dumps(state))
-    file.write_text(f'<!doctype html><html><meta charset="utf-8"><body>{stage}</body></html>', "utf-8")
-    tab = visit()
-    tab.page.goto(file.as_uri())
-    return tab.page
+    return stages.live(visit, tmp_path, explorer).page
 
 
 def test_what_python_sets_is_shown_and_where_the_reader_stops_is_told(explorer, stage):
@@ -194,7 +149,8 @@ def test_other_drawings_come_from_the_kernel_and_stay_with_their_setting(explore
     assert stage.evaluate("sent") == [{"another": True, "request": 1}]
     other = 1 - truth(explorer, 0, 1, 1)[0].reshape(SAMPLES, SIZE, SIZE)
     text = json.loads(state_json({"made": packed(other)}))["made"]["base64"]
-    stage.evaluate("text => { tellFresh(text, { character: 0, rate: 1, steps: 1 }); answer(); }", text)
+    tell = "tell('fresh', { before: view(text), after: view(text), character: 0, rate: 1, steps: 1 })"
+    stage.evaluate(f"text => {{ {tell}; answer(); }}", text)
     assert np.array_equal(drawn(stage), other.reshape(SAMPLES, -1))
     assert np.array_equal(drawn(stage, "before"), other.reshape(SAMPLES, -1))
     stage.locator("[data-part=rate]").focus()
@@ -206,9 +162,6 @@ def test_other_drawings_come_from_the_kernel_and_stay_with_their_setting(explore
     assert stage.evaluate("sent.length") == 2
 
 
-def test_an_error_is_shown_as_text_and_a_closed_figure_listens_to_nothing(stage):
+def test_an_error_is_shown_as_text(stage):
     stage.evaluate("tell('error', 'ValueError: <b>s</b> is odd')")
     assert stage.get_by_role("alert").inner_text() == "ValueError: <b>s</b> is odd"
-    assert stage.evaluate("listeners()") == 8
-    stage.evaluate("close()")
-    assert stage.evaluate("listeners()") == 0

@@ -1,17 +1,15 @@
 """The pixel player in a real browser: what is written, where it looks, by slider, mouse and keyboard."""
 
-import json
 import re
 
 import numpy as np
 import player as players
 import pytest
+import stage as stages
 
 from oneshot_lib.widgets.pixel_player import PixelPlayer, Writing
-from oneshot_lib.widgets.static_html import state_json
 
 H, W, T, SCALE = 6, 8, 48, 10
-both_modes = pytest.mark.parametrize("scheme", ["light", "dark"])
 # The colour in the middle of each of the picture's squares, row by row.
 SQUARES = """(canvas, size) => {
   const context = canvas.getContext('2d'), found = [];
@@ -42,14 +40,8 @@ def player():
 
 @pytest.fixture
 def show(visit, tmp_path):
-    def opened(player, scheme="light", width=720, before=""):
-        tab = visit(scheme, size=(width, 900))
-        file = tmp_path / "page.html"
-        head = '<!doctype html><html data-theme="auto"><meta charset="utf-8">'
-        file.write_text(f"{head}<body>{before}{player.static_html()}</body></html>", "utf-8")
-        tab.page.goto(file.as_uri())
-        tab.page.locator(".oneshot-pixels .oneshot-play").wait_for()
-        return tab
+    def opened(player, **page):
+        return stages.static(visit, tmp_path, player, **page)
 
     return opened
 
@@ -134,22 +126,12 @@ def test_it_plays_to_the_end_by_itself_and_stops_when_asked(player, show):
     assert int(players.slider_of(page).input_value()) < 11
 
 
-@both_modes
-def test_it_is_a_player_like_the_others_and_asks_for_nothing(scheme, player, show):
-    tab = show(player, scheme)
-    figure = tab.page.locator(".oneshot-player")
-    players.move_and_compare(tab.page, figure)
-    contrast, text = figure.evaluate(players.CONTRAST)
-    assert contrast >= 4.5, text
-    assert (tab.attempts, tab.complaints) == ([], [])
+def test_it_is_like_the_others(visit, tmp_path, player):
+    players.is_like_the_others(visit, tmp_path, player)
 
 
 def test_the_keyboard_alone_is_enough(player, show):
-    # JupyterLab takes the keys of whatever has the focus, unless that element itself asks it not to.
-    notebook = """<script>document.addEventListener("keydown", (event) => {
-      if (!event.target.hasAttribute("data-lm-suppress-shortcuts")) event.preventDefault();
-    }, true);</script>"""
-    page = show(player, before=notebook).page
+    page = show(player, before=stages.NOTEBOOK).page
     page.locator("input[type=range]").focus()
     for key, step in (("ArrowRight", 12), ("ArrowDown", 20), ("Home", 0), ("ArrowUp", 0), ("End", T)):
         page.keyboard.press(key)
@@ -164,39 +146,11 @@ def test_everything_has_a_name(player, show):
     assert page.locator("[data-part=label]").inner_text() == "A letter & its mirror image"
 
 
-def test_it_fits_a_small_screen(player, show):
-    page = show(player, width=340).page
-    assert page.evaluate("document.documentElement.scrollWidth") <= 340
-
-
 # --- the live layer: the page plays the kernel ---
-
-STAGE = """<style>%s</style><div id="here"></div><script type="module">%s
-const view = (text) => new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
-const state = JSON.parse(%s, (_, v) => (v && v.base64 !== undefined ? view(v.base64) : v)), heard = {};
-window.saved = 0;
-window.state = state;
-window.tell = (name, value) => { state[name] = value; (heard["change:" + name] || []).forEach((act) => act()); };
-window.close = render({ el: document.getElementById("here"), model: {
-  get: (name) => state[name],
-  set: (name, value) => state[name] !== value && tell(name, value),
-  save_changes: () => window.saved++,
-  on: (name, act) => (heard[name] ||= []).push(act),
-  off: (name, act) => heard[name].splice(heard[name].indexOf(act), 1),
-} });
-window.listeners = () => Object.values(heard).flat().length;
-</script>"""
-
 
 @pytest.fixture
 def stage(player, visit, tmp_path):
-    state = state_json({**player.static_state(), "description": player.description})
-    file = tmp_path / "live.html"
-    stage = STAGE % (player._css, player._esm, json.dumps(state))
-    file.write_text(f'<!doctype html><html><meta charset="utf-8"><body>{stage}</body></html>', "utf-8")
-    tab = visit()
-    tab.page.goto(file.as_uri())
-    return tab.page
+    return stages.live(visit, tmp_path, player).page
 
 
 def test_what_python_sets_is_shown_and_where_the_reader_stops_is_told(stage):
@@ -207,9 +161,3 @@ def test_what_python_sets_is_shown_and_where_the_reader_stops_is_told(stage):
     stage.get_by_role("slider").press("ArrowLeft")
     stage.get_by_role("combobox").select_option(label="letter 0")
     assert stage.evaluate("[state.step, state.example, saved]") == [29, 0, 2]
-
-
-def test_a_closed_figure_listens_to_nothing(stage):
-    assert stage.evaluate("listeners()") == 5
-    stage.evaluate("close()")
-    assert stage.evaluate("listeners()") == 0

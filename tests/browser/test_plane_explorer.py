@@ -1,15 +1,14 @@
 """The plane in a real browser: every point has its drawings and its numbers, by mouse and by keyboard."""
 
-import json
 
 import numpy as np
 import player as players
 import pytest
+import stage as stages
 import torch
 
 from oneshot_lib.evaluation import judging
 from oneshot_lib.widgets.plane_explorer import PlaneExplorer, Source, Stop
-from oneshot_lib.widgets.static_html import state_json
 
 CHARACTERS, COUNT, SIZE = 2, 3, 12
 ALPHA = """all => all.map(canvas => [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data]
@@ -52,14 +51,8 @@ def make_explorer(**arguments):
 
 @pytest.fixture
 def show(visit, tmp_path):
-    def opened(explorer, scheme="light", width=800, before=""):
-        tab = visit(scheme, size=(width, 800))
-        file = tmp_path / "page.html"
-        head = '<!doctype html><html data-theme="auto"><meta charset="utf-8">'
-        file.write_text(f"{head}<body>{before}{explorer.static_html()}</body></html>", "utf-8")
-        tab.page.goto(file.as_uri())
-        tab.page.locator("[data-part=drawings] canvas").first.wait_for()
-        return tab
+    def opened(explorer, **page):
+        return stages.static(visit, tmp_path, explorer, **{"width": 800, "height": 800, **page})
 
     return opened
 
@@ -82,11 +75,7 @@ def press(page, name, *keys):
 
 def test_every_stop_is_reached_with_the_keyboard(show):
     explorer, sources = make_explorer()
-    # JupyterLab takes the keys of whatever has the focus, unless that element itself asks it not to.
-    notebook = """<script>document.addEventListener("keydown", (event) => {
-      if (!event.target.hasAttribute("data-lm-suppress-shortcuts")) event.preventDefault();
-    }, true);</script>"""
-    page = show(explorer, before=notebook).page
+    page = show(explorer, before=stages.NOTEBOOK).page
     for k, given in enumerate(sources):
         press(page, "chosen", "Home", *["ArrowRight"] * k)
         assert page.locator("[data-part=chosen]").get_attribute("aria-valuetext") == given.name
@@ -120,48 +109,20 @@ def test_a_click_chooses_the_point_under_the_mouse(show):
     assert shows(page, sources[3].stops[2])
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_is_a_player_like_the_others_and_asks_for_nothing(scheme, show):
-    tab = show(make_explorer()[0], scheme)
-    figure = tab.page.locator(".oneshot-player")
-    players.move_and_compare(tab.page, figure)
-    contrast, text = figure.evaluate(players.CONTRAST)
-    assert contrast >= 4.5, text
+def test_it_is_like_the_others_with_a_name_for_everything(visit, tmp_path):
+    explorer = make_explorer(chosen=1, step=1)[0]  # with a path to walk along
+    players.is_like_the_others(visit, tmp_path, explorer)
+    page = stages.static(visit, tmp_path, explorer).page
     for name in ("whose drawings", "how far along the path"):
-        assert tab.page.get_by_role("slider", name=name).count() == 1
-    assert tab.page.get_by_role("img", name="drawing").count() >= COUNT
-    tab.page.set_viewport_size({"width": 340, "height": 900})
-    assert tab.page.evaluate("document.documentElement.scrollWidth") <= 340
-    assert (tab.attempts, tab.complaints) == ([], [])
+        assert page.get_by_role("slider", name=name).count() == 1
+    assert page.get_by_role("img", name="drawing").count() >= COUNT
 
 
 # --- the live layer: the page plays the kernel ---
 
-STAGE = """<style>%s</style><div id="here"></div><script type="module">%s
-const view = (text) => new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
-const state = JSON.parse(%s, (_, v) => (v && v.base64 !== undefined ? view(v.base64) : v)), heard = {};
-window.tell = (name, value) => { state[name] = value; (heard["change:" + name] || []).forEach((act) => act()); };
-window.saved = 0;
-window.state = state;
-window.close = render({ el: document.getElementById("here"), model: {
-  get: (name) => state[name],
-  set: (name, value) => state[name] !== value && tell(name, value),
-  save_changes: () => window.saved++,
-  on: (name, act) => (heard[name] ||= []).push(act),
-  off: (name, act) => heard[name].splice(heard[name].indexOf(act), 1),
-  send() {},
-} });
-window.listeners = () => Object.values(heard).flat().length;
-</script>"""
-
-
 def test_python_turns_the_figure_and_hears_where_it_was_turned(visit, tmp_path):
-    (explorer, sources), file = make_explorer(chosen=1, step=2), tmp_path / "live.html"
-    state = state_json({**explorer.static_state(), "description": explorer.description})
-    stage = STAGE % (explorer._css, explorer._esm, json.dumps(state))
-    file.write_text(f'<!doctype html><html><meta charset="utf-8"><body>{stage}</body></html>', "utf-8")
-    page = visit().page
-    page.goto(file.as_uri())
+    explorer, sources = make_explorer(chosen=1, step=2)
+    page = stages.live(visit, tmp_path, explorer).page
     assert shows(page, sources[1].stops[2])
     page.evaluate("tell('step', 1)")
     assert shows(page, sources[1].stops[1])
@@ -170,6 +131,4 @@ def test_python_turns_the_figure_and_hears_where_it_was_turned(visit, tmp_path):
     press(page, "chosen", "End")
     press(page, "step", "End")
     assert shows(page, sources[3].stops[4])
-    assert page.evaluate("[state.chosen, state.step, state.character, saved, listeners()]") == [3, 4, 0, 2, 6]
-    page.evaluate("close()")
-    assert page.evaluate("listeners()") == 0
+    assert page.evaluate("[state.chosen, state.step, state.character, saved]") == [3, 4, 0, 2]

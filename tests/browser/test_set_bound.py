@@ -1,13 +1,12 @@
 """The set bound in a real browser: its sliders move the levels to where Python says they are."""
 
-import json
 import re
 
 import player as players
 import pytest
+import stage as stages
 
 from oneshot_lib.widgets.set_bound import SetBoundExplorer
-from oneshot_lib.widgets.static_html import state_json
 
 both_modes = pytest.mark.parametrize("scheme", ["light", "dark"])
 SLIDERS = ("support_size", "set_size")
@@ -15,14 +14,8 @@ SLIDERS = ("support_size", "set_size")
 
 @pytest.fixture
 def show(visit, tmp_path):
-    def opened(explorer, scheme="light", width=720):
-        tab = visit(scheme, size=(width, 800))
-        file = tmp_path / "page.html"
-        head = '<!doctype html><html data-theme="auto"><meta charset="utf-8">'
-        file.write_text(f"{head}<body>{explorer.static_html()}</body></html>", "utf-8")
-        tab.page.goto(file.as_uri())
-        tab.page.locator(".oneshot-tuning").wait_for()
-        return tab
+    def opened(explorer, **page):
+        return stages.static(visit, tmp_path, explorer, **page)
 
     return opened
 
@@ -44,7 +37,7 @@ def matches(page, explorer):
 @both_modes
 def test_the_numbers_are_pythons_wherever_the_sliders_are(scheme, show):
     explorer = SetBoundExplorer(noise=0.7)
-    tab = show(explorer, scheme)
+    tab = show(explorer, scheme=scheme)
     assert matches(tab.page, explorer) and read(tab.page, "set_size-now") == 20
     for name, keys in (("support_size", "ArrowRight End Home"), ("set_size", "ArrowLeft End Home ArrowRight")):
         slider = tab.page.locator(f"input[data-part={name}]")
@@ -57,14 +50,8 @@ def test_the_numbers_are_pythons_wherever_the_sliders_are(scheme, show):
     assert (tab.attempts, tab.complaints) == ([], [])
 
 
-@both_modes
-def test_it_is_a_player_like_the_others(scheme, show):
-    tab = show(SetBoundExplorer(), scheme)
-    figure = tab.page.locator(".oneshot-player")
-    players.move_and_compare(tab.page, figure)
-    contrast, text = figure.evaluate(players.CONTRAST)
-    assert contrast >= 4.5, text
-    assert all(tab.page.locator("input").evaluate_all("all => all.map(one => one.getAttribute('aria-label'))"))
+def test_it_is_like_the_others(visit, tmp_path):
+    players.is_like_the_others(visit, tmp_path, SetBoundExplorer())
 
 
 def test_looking_at_the_whole_class_closes_the_gap_and_a_smaller_class_takes_the_support_along(show):
@@ -87,40 +74,13 @@ def test_the_picture_follows_the_colours_and_the_width_of_the_page(show):
     assert dark != light
     tab.page.set_viewport_size({"width": 380, "height": 900})
     assert players.at_rest(tab.page, figure) != dark
-    assert tab.page.evaluate("document.documentElement.scrollWidth") <= 380
 
 
 # --- the live layer: the page plays the kernel, and as in a kernel a change is heard by whoever made it ---
 
-STAGE = """<style>%s</style><div id="here"></div><script type="module">%s
-const state = JSON.parse(%s), heard = {};
-window.state = state;
-window.tell = (name, value) => {
-  state[name] = value;
-  (heard["change:" + name] || []).forEach((act) => act());
-};
-window.saved = 0;
-window.close = render({ el: document.getElementById("here"), model: {
-  get: (name) => state[name],
-  set: (name, value) => state[name] !== value && tell(name, value),
-  save_changes: () => window.saved++,
-  on: (name, act) => (heard[name] ||= []).push(act),
-  off: (name, act) => heard[name].splice(heard[name].indexOf(act), 1),
-} });
-window.listeners = () => Object.values(heard).flat().length;
-</script>"""
-
-
 @pytest.fixture
 def stage(visit, tmp_path):
-    explorer = SetBoundExplorer()
-    state = state_json({**explorer.static_state(), "description": explorer.description})
-    file = tmp_path / "live.html"
-    stage = STAGE % (explorer._css, explorer._esm, json.dumps(state))
-    file.write_text(f'<!doctype html><html><meta charset="utf-8"><body>{stage}</body></html>', "utf-8")
-    tab = visit()
-    tab.page.goto(file.as_uri())
-    return tab.page
+    return stages.live(visit, tmp_path, SetBoundExplorer()).page
 
 
 def test_what_python_sets_is_shown_and_where_the_reader_stops_is_told(stage):
@@ -129,9 +89,3 @@ def test_what_python_sets_is_shown_and_where_the_reader_stops_is_told(stage):
     stage.locator("input[data-part=set_size]").focus()
     stage.keyboard.press("Home")
     assert stage.evaluate("[state.support_size, state.set_size, saved]") == [1, 1, 1]
-
-
-def test_a_closed_figure_listens_to_nothing(stage):
-    assert stage.evaluate("listeners()") == 4
-    stage.evaluate("close()")
-    assert stage.evaluate("listeners()") == 0

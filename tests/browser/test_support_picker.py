@@ -5,6 +5,7 @@ import json
 import numpy as np
 import player as players
 import pytest
+import stage as stages
 import torch
 
 from oneshot_lib.models.homoencoder import PixelCNNHomoencoder, PixelCNNHomoencoderConfig
@@ -12,7 +13,6 @@ from oneshot_lib.widgets.static_html import state_json
 from oneshot_lib.widgets.support_picker import SupportPicker, choices, packed
 
 SIZE, CHARACTERS, DRAWINGS, SAMPLES, CHANNELS = 8, 7, 3, 2, 2
-both_modes = pytest.mark.parametrize("scheme", ["light", "dark"])
 ALPHA = """canvas => [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data]
   .filter((_, i) => i % 4 === 3)"""
 COLOURS = "canvas => [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data]"
@@ -36,14 +36,8 @@ def picker():
 
 @pytest.fixture
 def show(visit, tmp_path):
-    def opened(picker, scheme="light", width=720, before=""):
-        tab = visit(scheme, size=(width, 900))
-        file = tmp_path / "page.html"
-        head = '<!doctype html><html data-theme="auto"><meta charset="utf-8">'
-        file.write_text(f"{head}<body>{before}{picker.static_html()}</body></html>", "utf-8")
-        tab.page.goto(file.as_uri())
-        tab.page.locator(".oneshot-support button").first.wait_for()
-        return tab
+    def opened(picker, **page):
+        return stages.static(visit, tmp_path, picker, **page)
 
     return opened
 
@@ -87,11 +81,7 @@ def test_the_last_drawing_stays(picker, show):
 
 
 def test_the_keyboard_alone_is_enough(picker, show):
-    # JupyterLab takes the keys of whatever has the focus, unless that element itself asks it not to.
-    notebook = """<script>document.addEventListener("keydown", (event) => {
-      if (!event.target.hasAttribute("data-lm-suppress-shortcuts")) event.preventDefault();
-    }, true);</script>"""
-    page = show(picker, before=notebook).page
+    page = show(picker, before=stages.NOTEBOOK).page
     page.locator("input[type=range]").focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
@@ -118,15 +108,8 @@ def test_the_latent_is_the_average_over_the_choice(picker, show):
         assert ((pixels[:, 0] > pixels[:, 2]) == (mean[channel] > 0))[strong].all()  # orange above zero
 
 
-@both_modes
-def test_it_is_a_player_like_the_others_and_asks_for_nothing(scheme, picker, show):
-    tab = show(picker, scheme)
-    figure = tab.page.locator(".oneshot-player")
-    players.move_and_compare(tab.page, figure)
-    contrast, text = figure.evaluate(players.CONTRAST)
-    assert contrast >= 4.5, text
-    assert (tab.attempts, tab.complaints) == ([], [])
-    assert not tab.page.get_by_role("button", name="draw another").is_visible()  # there is nobody to ask
+def test_it_is_like_the_others(visit, tmp_path, picker):
+    players.is_like_the_others(visit, tmp_path, picker)
 
 
 def test_everything_has_a_name(picker, show):
@@ -138,44 +121,11 @@ def test_everything_has_a_name(picker, show):
     assert page.get_by_role("img", name="new drawing").count() == SAMPLES
 
 
-def test_it_fits_a_small_screen(picker, show):
-    page = show(picker, width=340).page
-    assert page.evaluate("document.documentElement.scrollWidth") <= 340
-
-
 # --- the live layer: the page plays the kernel ---
-
-STAGE = """<style>%s</style><div id="here"></div><script type="module">%s
-const view = (text) => new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
-const state = JSON.parse(%s, (_, v) => (v && v.base64 !== undefined ? view(v.base64) : v)), heard = {};
-const call = (name, ...what) => (heard[name] || []).forEach((act) => act(...what));
-window.sent = [];
-window.saved = 0;
-window.state = state;
-window.tell = (name, value) => { state[name] = value; call("change:" + name); };
-window.tellFresh = (text, more) => tell("fresh", { made: view(text), ...more });
-window.answer = () => call("msg:custom", { answered: sent.length });
-window.close = render({ el: document.getElementById("here"), model: {
-  get: (name) => state[name],
-  set: (name, value) => JSON.stringify(state[name]) !== JSON.stringify(value) && tell(name, value),
-  save_changes: () => window.saved++,
-  on: (name, act) => (heard[name] ||= []).push(act),
-  off: (name, act) => heard[name].splice(heard[name].indexOf(act), 1),
-  send: (message) => sent.push(message),
-} });
-window.listeners = () => Object.values(heard).flat().length;
-</script>"""
-
 
 @pytest.fixture
 def stage(picker, visit, tmp_path):
-    state = state_json({**picker.static_state(), "description": picker.description, "live": True})
-    file = tmp_path / "live.html"
-    stage = STAGE % (picker._css, picker._esm, json.dumps(state))
-    file.write_text(f'<!doctype html><html><meta charset="utf-8"><body>{stage}</body></html>', "utf-8")
-    tab = visit()
-    tab.page.goto(file.as_uri())
-    return tab.page
+    return stages.live(visit, tmp_path, picker).page
 
 
 def test_what_python_sets_is_shown_and_where_the_reader_stops_is_told(picker, stage):
@@ -194,7 +144,7 @@ def test_other_drawings_come_from_the_kernel_and_stay_with_their_choice(picker, 
     assert stage.evaluate("sent") == [{"another": True, "request": 1}]
     other = 1 - made(picker, 0, [1]).reshape(SAMPLES, SIZE, SIZE)
     text = json.loads(state_json({"made": packed(other)}))["made"]["base64"]
-    stage.evaluate("text => { tellFresh(text, { character: 0, choice: 1 }); answer(); }", text)
+    stage.evaluate("text => { tell('fresh', { made: view(text), character: 0, choice: 1 }); answer(); }", text)
     assert np.array_equal(drawn(stage), other.reshape(SAMPLES, -1))
     stage.locator("[role=checkbox]").first.click()
     assert np.array_equal(drawn(stage), made(picker, 0, [0, 1]))
@@ -207,9 +157,3 @@ def test_other_drawings_come_from_the_kernel_and_stay_with_their_choice(picker, 
 def test_an_error_is_shown_as_text(stage):
     stage.evaluate("tell('error', 'ValueError: <b>c</b> is odd')")
     assert stage.get_by_role("alert").inner_text() == "ValueError: <b>c</b> is odd"
-
-
-def test_a_closed_figure_listens_to_nothing(stage):
-    assert stage.evaluate("listeners()") == 7
-    stage.evaluate("close()")
-    assert stage.evaluate("listeners()") == 0

@@ -1,12 +1,11 @@
 """The window explorer in a real browser: its own arithmetic is the library's, by mouse, by keys and let go."""
 
-import json
 
 import player as players
 import pytest
+import stage as stages
 import torch
 
-from oneshot_lib.widgets.static_html import state_json
 from oneshot_lib.widgets.window_explorer import NUMBERS, WindowExplorer
 
 SIZE, VIEW = 28, 1.25
@@ -20,7 +19,6 @@ GLANCE = """(script, cases) => { const glance = new Function(script + "\\nreturn
     const { patch, written, ink, pull } = glance(image, size, place, asked);
     return { patch: [...patch], written: [...written], ink, pull };
   }); }"""
-both_modes = pytest.mark.parametrize("scheme", ["light", "dark"])
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +31,8 @@ def drawings():
 
 @pytest.fixture
 def show(visit, tmp_path):
-    def opened(explorer, scheme="light", width=720, before=""):
-        tab = visit(scheme, size=(width, 1000))
-        file = tmp_path / "page.html"
-        head = '<!doctype html><html data-theme="auto"><meta charset="utf-8">'
-        file.write_text(f"{head}<body>{before}{explorer.static_html()}</body></html>", "utf-8")
-        tab.page.goto(file.as_uri())
-        tab.page.locator("[data-part=where]").wait_for()
-        return tab
+    def opened(explorer, **page):
+        return stages.static(visit, tmp_path, explorer, **{"width": 720, "height": 1000, **page})
 
     return opened
 
@@ -87,22 +79,15 @@ def test_patch_write_and_pull_are_pythons_for_every_variety(drawings, visit):
     assert max(abs(here["pull"]["x"]) for here in found) > 1  # there is something to compare
 
 
-@both_modes
-def test_it_is_a_player_like_the_others_with_a_name_for_everything(scheme, drawings, show):
-    notebook = """<script>document.addEventListener("keydown", (event) => {
-      if (!event.target.hasAttribute("data-lm-suppress-shortcuts")) event.preventDefault();
-    }, true);</script>"""
-    tab = show(WindowExplorer(drawings, variety="affine", **PLACES[0]), scheme, before=notebook)
-    page, figure = tab.page, tab.page.locator(".oneshot-player")
-    players.move_and_compare(page, figure)
-    contrast, text = figure.evaluate(players.CONTRAST)
-    assert contrast >= 4.5, text
+def test_it_is_like_the_others_with_a_name_for_everything(drawings, visit, tmp_path):
+    explorer = WindowExplorer(drawings, variety="affine", **PLACES[0])
+    players.is_like_the_others(visit, tmp_path, explorer)
+    page = stages.static(visit, tmp_path, explorer).page
     for name in ("centre x", "centre y", "half-width", "half-height", "angle", "shear"):
         assert page.get_by_role("slider", name=name).count() == 1
     assert page.get_by_role("slider", name="variance").count() == 0  # an affine window has no use for it
     assert page.get_by_role("combobox", name="variety of attention").count() == 1
     assert page.get_by_role("radio", checked=True).get_attribute("aria-label") == "drawing 1"
-    assert (tab.attempts, tab.complaints) == ([], [])
 
 
 def test_keys_move_every_number_and_the_mouse_the_window_its_corner_and_its_knob(drawings, show):
@@ -178,34 +163,9 @@ def test_the_picture_follows_drawing_variety_colours_and_width(drawings, show):
 
 # --- the live layer: the page plays the kernel, and as in a kernel a change is heard by whoever made it ---
 
-STAGE = """<style>%s</style><div id="here"></div><script type="module">%s
-const view = (text) => new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
-const state = JSON.parse(%s, (_, v) => (v && v.base64 !== undefined ? view(v.base64) : v)), heard = {};
-window.state = state;
-window.tell = (name, value) => {
-  state[name] = value;
-  (heard["change:" + name] || []).forEach((act) => act());
-};
-window.saved = 0;
-window.close = render({ el: document.getElementById("here"), model: {
-  get: (name) => state[name],
-  set: (name, value) => state[name] !== value && tell(name, value),
-  save_changes: () => window.saved++,
-  on: (name, act) => (heard[name] ||= []).push(act),
-  off: (name, act) => heard[name].splice(heard[name].indexOf(act), 1),
-} });
-window.listeners = () => Object.values(heard).flat().length;
-</script>"""
-
-
-def test_with_a_kernel_both_sides_hear_each_other_and_a_closed_figure_listens_to_nothing(drawings, visit, tmp_path):
+def test_with_a_kernel_both_sides_hear_each_other(drawings, visit, tmp_path):
     explorer = WindowExplorer(drawings, **PLACES[0])
-    state = state_json({**explorer.static_state(), "description": explorer.description})
-    file = tmp_path / "live.html"
-    stage = STAGE % (explorer._css, explorer._esm, json.dumps(state))
-    file.write_text(f'<!doctype html><html><meta charset="utf-8"><body>{stage}</body></html>', "utf-8")
-    page = visit().page
-    page.goto(file.as_uri())
+    page = stages.live(visit, tmp_path, explorer).page
     page.evaluate("tell('variety', 'gaussian')")
     page.evaluate("tell('variance', 10)")
     assert read(page, "variance-now") == 10
@@ -213,6 +173,3 @@ def test_with_a_kernel_both_sides_hear_each_other_and_a_closed_figure_listens_to
     page.locator("[data-part=x]").focus()
     page.keyboard.press("Home")
     assert page.evaluate("[state.drawing, state.x, state.variety, saved]") == [1, -1.2, "gaussian", 2]
-    assert page.evaluate("listeners()") == 11
-    page.evaluate("close()")
-    assert page.evaluate("listeners()") == 0
