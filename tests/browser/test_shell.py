@@ -5,9 +5,11 @@ from pathlib import Path
 
 import player as players
 import pytest
+import stage as stages
+import torch
 import traitlets
 
-from oneshot_lib.widgets import shell
+from oneshot_lib.widgets import BoundExplorer, EpisodeViewer, SetBoundExplorer, WindowExplorer, shell
 
 SHELL = Path(shell.__file__).with_suffix(".js")
 THING = """import { mount, paintPixels, slide } from "./shell.js";
@@ -92,3 +94,22 @@ def test_a_widget_that_is_not_is_caught(complaint, make, visit, tmp_path):
     assert THING.count(right) == 1
     with pytest.raises(AssertionError, match=complaint):
         players.is_like_the_others(visit, tmp_path, make(THING.replace(right, wrong)))
+
+
+SIZES = """all => all.map(player => [...player.querySelectorAll('*')]
+  .map(one => [one.tagName, one.offsetWidth, one.offsetHeight]))"""
+
+
+def test_widgets_on_one_page_keep_their_own_styles(visit, tmp_path):
+    drawings = torch.eye(6).expand(3, 1, 1, 6, 6)
+    widgets = [SetBoundExplorer(), BoundExplorer(), WindowExplorer(drawings[:, 0, 0]),
+               EpisodeViewer(drawings, drawings[:, 0], torch.eye(3), drawings)]
+
+    def sizes(*shown):
+        page = stages.opened(visit, tmp_path, "".join(one.static_html() for one in shown)).page
+        page.wait_for_function(f"document.querySelectorAll('.oneshot-player[role=group]').length === {len(shown)}")
+        return page.locator(".oneshot-player").evaluate_all(SIZES)
+
+    alone = [sizes(one)[0] for one in widgets]
+    assert sizes(*widgets) == alone  # each style sheet after those of the others
+    assert sizes(*reversed(widgets)) == alone[::-1]
