@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+import oneshot_lib as oneshot
 from oneshot_lib.cli import main
 from oneshot_lib.cli.commands import app
 from oneshot_lib.runs import launch, places
@@ -103,6 +104,23 @@ def test_an_example_runs_as_printed(line, empty, monkeypatch, capsys):
         default = f"{words[2]}-{words[words.index('--preset') + 1] if '--preset' in words else 'quick'}-seed0"
         folder = Path(words[words.index("--out") + 1]) if "--out" in words else Path("runs", default)
         assert (folder / "DONE").is_file() and [path.name for path in Path("runs").iterdir()] == [folder.name]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_lines_of_python_run_as_printed(page, empty):
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text("utf-8"), re.M | re.S)
+    code = "\n".join(blocks)
+    assert code.startswith("import oneshot_lib as oneshot\n") and len(code.splitlines()) >= 8
+    names = {}
+    exec(compile(code.replace("steps=2_000", "steps=2"), page, "exec"), names)
+    assert names["invented"].shape == (16, 1, 28, 28) and names["siblings"].shape == (20, 28, 28)
+    assert names["terms"].bound.isfinite().all() and set(names["siblings"].unique().tolist()) == {0.0, 1.0}
+    made = {path.name for path in empty.iterdir()} - {*DRAWN, *FOLDERS}
+    if page == "README.md":
+        assert names["answer"].name in SHAPES and made == set()
+    else:
+        assert made == {"siblings.png", "runs"} and Path("runs/symbols/weights.safetensors").is_file()
+        assert len(oneshot.classify(names["network"], names["symbols"], ["query.png", "other.png"][:1])) == 1
 
 
 @pytest.mark.parametrize("user", [0, 1000])

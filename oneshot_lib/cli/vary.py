@@ -10,14 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from oneshot_lib.cli.classify import MODEL, pictures, prepared, preprocessing_of
+from oneshot_lib.cli.classify import preprocessing_of
 from oneshot_lib.cli.drawing import INK, PAPER, encoded
 from oneshot_lib.data.files import shorten
 from oneshot_lib.data.listing import class_name
 from oneshot_lib.data.outputs import DRAWING, check_file, check_folder, marked, write_picture
 
 LARGEST = 1024  # drawings of one character
-BATCH = 64  # drawings that are made together
 ENLARGED = 4  # the side of a pixel in the files of --each
 GIVEN, DRAWN = (0, 114, 178), (226, 229, 234)  # the lines around what was given, and around what is new
 
@@ -30,16 +29,16 @@ class Source(NamedTuple):
     support: np.ndarray
 
 
-def vary_files(images: Sequence[Path], n: int, out: Path, each: Path | None = None, seed: int = 0,
-               model: str = MODEL) -> dict:
+def vary_files(images: Sequence[Path], n: int, out: Path, each: Path | None, seed: int, model: str) -> dict:
     """Draw n new exemplars for each of `images` and write them, all or nothing; returns what was done.
 
     `out` is one PNG, a band for each of `images`: what the model was given, framed, and its drawings. `each` is a
     folder for EACH/STEM/000.png and on. What an earlier run wrote is replaced, and nothing else
     (`oneshot_lib.data.outputs`). Raises ValueError on an unknown model, on numbers, names and folders that can't be, on
-    outputs that are not its own or are inputs, and what `pictures` and `prepared` say.
+    outputs that are not its own or are inputs, and what `data.folder` says.
     """
-    from oneshot_lib import weights
+    from oneshot_lib import asking, weights
+    from oneshot_lib.data.folder import pictures_in, prepared_files
 
     preprocessing = preprocessing_of(model)
     if not 1 <= n <= LARGEST:
@@ -48,32 +47,22 @@ def vary_files(images: Sequence[Path], n: int, out: Path, each: Path | None = No
         raise ValueError(f"out is {out.name!r}; expected a file's name ending in .png")
     if not out.resolve().parent.is_dir():
         raise ValueError(f"out is {out.name!r} in a folder that does not exist; expected one that does")
-    files, skipped = zip(*(pictures(path, "IMAGE") for path in images), strict=True)
+    files, skipped = zip(*(pictures_in(path, "IMAGE") for path in images), strict=True)
     names = [path.resolve().name if path.is_dir() else class_name(path) for path in images]
     given = sum(files, [])
     check_file(out, "vary", given)
     if each is not None:
         check_folders(each, names, [*images, *given], out)
-    sources = [Source(path, name, np.stack([prepared(file, preprocessing) for file in found]))
+    sources = [Source(path, name, np.stack(prepared_files(found, preprocessing)))
                for path, name, found in zip(images, names, files, strict=True)]
-    drawn = exemplars(weights.load(model), [source.support for source in sources], n, seed)
+    drawn = asking.drawn_like(weights.load(model), [source.support for source in sources], n, seed)
+    drawn = list(drawn.round().byte().numpy())
     with staged(each, {s.name: d for s, d in zip(sources, drawn, strict=True)}):
         write_picture(out, encoded(picture([s.support for s in sources], drawn), "PNG"), "vary", given)
     return {"file": str(out), "model": model, "n": n, "seed": seed,
             "skipped": list(dict.fromkeys(str(other) for other in sum(skipped, []))),
             "images": [{"image": str(s.path), "given": len(s.support),
                         "drawings": None if each is None else str(each / s.name)} for s in sources]}
-
-
-def exemplars(model, supports: Sequence[np.ndarray], n: int, seed: int = 0) -> list[np.ndarray]:
-    """n new drawings like each D (N, S, S) of 0 and 1: (n, S, S) uint8 of 0 and 1 each."""
-    import torch
-
-    generator = torch.Generator().manual_seed(seed)
-    given = [torch.from_numpy(np.asarray(support))[:, None].float() for support in supports]
-    with torch.no_grad():
-        drawn = model.draw_like(given, n, generator=generator, batch=BATCH)  # (G, n, 1, S, S)
-    return list(drawn[:, :, 0].round().to(torch.uint8).numpy())
 
 
 # --- one file a drawing -----------------------------------------------------------------------------------------------

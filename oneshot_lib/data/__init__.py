@@ -18,6 +18,7 @@ from oneshot_lib.data.episodes import (
     twenty,
 )
 from oneshot_lib.data.files import DataError
+from oneshot_lib.data.folder import PictureFolder, folder
 from oneshot_lib.data.pictures import Prepared, polarity, prepare, read_picture
 from oneshot_lib.data.preprocessing import (
     PREPROCESSINGS,
@@ -39,6 +40,7 @@ __all__ = [
     "DigitSet",
     "EvaluationEpisodes",
     "Minibatch",
+    "PictureFolder",
     "Prepared",
     "Split",
     "binarisation_floor",
@@ -48,6 +50,7 @@ __all__ = [
     "download",
     "evaluation_episodes",
     "exemplars",
+    "folder",
     "mnist",
     "polarity",
     "prepare",

@@ -160,6 +160,15 @@ def prepare(grey: np.ndarray, size: int = 28, preprocessing: str = "28-nearest")
     return Prepared(image, level, found.polarity, found.mask, page, stroke)
 
 
+def prepared_file(file: Path, preprocessing: str) -> np.ndarray:
+    """A picture file as a model's input, (S, S) uint8 of 0 and 1. Raises DataError, which names the file."""
+    grey = read_picture(file)
+    try:
+        return prepare(grey, int(preprocessing.split("-")[0]), preprocessing).image // 255
+    except ValueError as error:
+        raise DataError(f"{shorten(file)}: {str(error).removeprefix('grey: ')}") from error
+
+
 def polarity(grey: np.ndarray) -> str:
     """Whether the ink of a picture (H, W) uint8 is "dark" on light paper or "light" on dark: `ink.polarity`."""
     from oneshot_lib.data import ink

@@ -15,3 +15,29 @@ every class at once, `class_log_scores`), or an expectation over a latent c, whi
 from `posterior(support)`, `class_prior(c)`, `element_size` and what is made of c and z
 (`oneshot_lib.models.homoencoder`).
 """
+
+import importlib
+
+_HOME = {  # the models, and in which file each is
+    "AttentionPixelCNN": "attention_pixelcnn",
+    "ConditionalPixelCNN": "few_shot",
+    "ContrastiveCritic": "critics",
+    "DeconvolutionalHomoencoder": "homoencoder",
+    "FamilyHomoencoder": "families_1d",
+    "MetaPixelCNN": "meta_pixelcnn",
+    "PixelCNNHomoencoder": "homoencoder",
+    "PrototypicalCritic": "critics",
+    "SequentialModel": "sequential",
+    "UnconditionalPixelCNN": "few_shot",
+}
+NAMES = tuple(_HOME)
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return [*_HOME, *globals()]

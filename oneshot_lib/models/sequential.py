@@ -171,6 +171,10 @@ class SequentialModel(nn.Module):
     # --- the loop over h -------------------------------------------------------------------------------------------
 
     @property
+    def image_size(self) -> int:
+        return self.config.image_size
+
+    @property
     def separable(self) -> bool:
         """Whether reading and writing are the axis-aligned windows that the fast paths are made for."""
         return self.config.attention == "axis-aligned"

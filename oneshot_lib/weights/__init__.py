@@ -8,23 +8,11 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import importlib
 import json
+import typing
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-MODELS = {  # what a manifest calls "model" -> its module, and the class of its configuration
-    "SequentialModel": ("sequential", "SequentialConfig"),
-    "PixelCNNHomoencoder": ("homoencoder", "PixelCNNHomoencoderConfig"),
-    "DeconvolutionalHomoencoder": ("homoencoder", "DeconvolutionalConfig"),
-    "FamilyHomoencoder": ("families_1d", "FamilyConfig"),
-    "UnconditionalPixelCNN": ("few_shot", "FewShotConfig"),
-    "ConditionalPixelCNN": ("few_shot", "ConditionalConfig"),
-    "AttentionPixelCNN": ("attention_pixelcnn", "AttentionConfig"),
-    "MetaPixelCNN": ("meta_pixelcnn", "MetaConfig"),
-    "ContrastiveCritic": ("critics", "CriticConfig"),
-    "PrototypicalCritic": ("critics", "CriticConfig"),
-}
 
 
 def manifest() -> dict[str, dict]:
@@ -43,6 +31,11 @@ def manifest() -> dict[str, dict]:
 def names() -> list[str]:
     """The shipped models, each by its file's stem."""
     return sorted(manifest())
+
+
+def that(ability: str) -> list[str]:
+    """The shipped models with one of the `abilities`."""
+    return [name for name in names() if ability in abilities(name)]
 
 
 def abilities(name: str) -> tuple[str, ...]:
@@ -92,9 +85,12 @@ def load(name: str):
 
 
 def build(kind: str, config: dict):
-    """An untrained model of a class in `MODELS`, by its configuration's values. Raises ValueError on another."""
-    if kind not in MODELS:
-        raise ValueError(f"model is {kind!r}; expected one of {', '.join(MODELS)}")
-    module, config_class = MODELS[kind]
-    found = importlib.import_module(f"..models.{module}", __package__)
-    return getattr(found, kind)(getattr(found, config_class)(**config))
+    """An untrained model of one of the classes of `oneshot_lib.models`, by its configuration's values: those of the
+    dataclass that it takes as `config`. Raises ValueError on another class."""
+    from oneshot_lib import models
+
+    if kind not in models.NAMES:
+        raise ValueError(f"model is {kind!r}; expected one of {', '.join(models.NAMES)}")
+    model = getattr(models, kind)
+    (configuration, _) = typing.get_args(typing.get_type_hints(model.__init__)["config"])  # X | None
+    return model(configuration(**config))

@@ -8,8 +8,9 @@ import pytest
 import torch
 from PIL import Image, ImageSequence
 
-from oneshot_lib import benchmarks_few_shot, data, weights
-from oneshot_lib.cli import drawing, main, vary
+from oneshot_lib import asking, benchmarks_few_shot, data, weights
+from oneshot_lib.cli import drawing, main
+from oneshot_lib.data.pictures import prepared_file
 from oneshot_lib.models.attention_pixelcnn import AttentionLayer
 from oneshot_lib.models.few_shot import FewShotConfig, FewShotPixelCNN
 
@@ -162,7 +163,7 @@ def test_a_picture_is_drawn_again_by_the_models_own_draws(said, models, tmp_path
                           "--each", tmp_path / "each", "--seed", 4, "--json")
     assert (code, err) == (0, "") and json.loads(out)["images"][0]["given"] == 2
     found = np.stack([np.array(Image.open(tmp_path / "each" / "a" / f"{i:03d}.png"))[::4, ::4] == 0 for i in range(3)])
-    support = np.stack([vary.prepared(tmp_path / "a" / f"{i}.png", "26-nearest") for i in (1, 2)])
+    support = np.stack([prepared_file(tmp_path / "a" / f"{i}.png", "26-nearest") for i in (1, 2)])
     assert found.shape == (3, 26, 26) and support.sum() > 30
     support = torch.from_numpy(support)[None, :, None].float()
     expected = models[kind].draw_like(support, 3, generator=torch.Generator().manual_seed(4))[0]
@@ -171,7 +172,7 @@ def test_a_picture_is_drawn_again_by_the_models_own_draws(said, models, tmp_path
 
 def test_several_characters_keep_their_order_and_many_drawings_come_in_parts():
     model, first, second = Copies(), np.zeros((1, 26, 26), np.uint8), np.ones((3, 26, 26), np.uint8)
-    one, other = vary.exemplars(model, [first, second], 70)
+    one, other = asking.drawn_like(model, [first, second], 70)
     assert one.shape == other.shape == (70, 26, 26) and not one.any() and other.all()
     assert model.asked == 2 * [(1, 1, 1, 26, 26)] + 2 * [(1, 3, 1, 26, 26)]
 
@@ -180,7 +181,7 @@ def test_a_meta_model_makes_one_inner_step_a_character(monkeypatch):
     model, steps = built("meta"), []
     adapted = model.adapted
     monkeypatch.setattr(model, "adapted", lambda *a, **k: steps.append(1) or adapted(*a, **k))
-    vary.exemplars(model, [np.ones((2, 26, 26), np.uint8)] * 2, 20)
+    asking.drawn_like(model, [np.ones((2, 26, 26), np.uint8)] * 2, 20)
     assert len(steps) == 2
 
 
@@ -203,7 +204,7 @@ def test_scores_are_the_exact_log_probabilities(said, models, letters, tmp_path,
     assert (code, err) == (0, "") and found["class"] == max(found["scores"], key=found["scores"].get)
 
     def ready(*files):
-        return torch.from_numpy(np.stack([vary.prepared(file, "26-nearest") for file in files]))[:, None].float()
+        return torch.from_numpy(np.stack([prepared_file(file, "26-nearest") for file in files]))[:, None].float()
 
     for name, files in {"a": ["a.png"], "b": ["b/1.png", "b/2.png"], "c": ["c.png"]}.items():
         support = ready(*(letters / file for file in files))

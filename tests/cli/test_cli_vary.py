@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from oneshot_lib import weights
+from oneshot_lib import asking, weights
 from oneshot_lib.cli import main, vary
+from oneshot_lib.data.pictures import prepared_file
 
 MODEL = "omniglot28-vhe-pixelcnn-longer"
 
@@ -77,7 +78,7 @@ def test_the_files_are_the_models_own_draws_and_dark_is_ink(said, tiny_model, tm
 
     image = letter(tmp_path / "a.png")
     said(image, "-n", 3, "-o", tmp_path / "g.png", "--each", tmp_path / "each", "--seed", 4)
-    support = torch.from_numpy(vary.prepared(image, "28-nearest"))[None, None, None].float()
+    support = torch.from_numpy(prepared_file(image, "28-nearest"))[None, None, None].float()
     assert support.sum() > 20
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
@@ -198,13 +199,13 @@ def test_an_output_that_somebody_changed_is_somebodys(said, tiny_model, scans):
 
 
 def test_a_file_that_comes_while_it_draws_is_not_lost(said, tiny_model, scans, monkeypatch):
-    draw = vary.exemplars
+    draw = asking.drawn_like
 
     def meanwhile(*arguments):
         letter(scans / "g.png")
         return draw(*arguments)
 
-    monkeypatch.setattr(vary, "exemplars", meanwhile)
+    monkeypatch.setattr(asking, "drawn_like", meanwhile)
     code, _, err = said("s.png", "-n", 2, "-o", "g.png", "--each", "d")
     assert code == 2 and "did not write" in err and not (scans / "d").exists()
     assert (scans / "g.png").read_bytes() == (scans / "s.png").read_bytes()
