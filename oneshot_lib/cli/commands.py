@@ -230,9 +230,10 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Speed on this machine, each as a ratio to a reference that was measured in the same run."""
+    from oneshot_lib import benchmarks
     from oneshot_lib.cli import tables
 
-    found = tables.run_benchmarks(name)
+    found = benchmarks.run(name)
     put(found, as_json, tables.benchmarks_text(found))
 
 

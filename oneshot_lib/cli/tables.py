@@ -1,12 +1,8 @@
 """What the commands show, as data for --json and as text."""
 
-import time
-
 from oneshot_lib.choices import check
 from oneshot_lib.experiments import EXPERIMENTS
 from oneshot_lib.runs.experiment import PRESETS
-
-BENCH_SECONDS = 28.0  # for all benchmarks together: with torch's import they answer within 40 s
 
 
 def columns(rows: list[list[str]], heading: list[str]) -> str:
@@ -128,20 +124,6 @@ def data_text(found: list[dict]) -> str:
 
 
 # --- bench --------------------------------------------------------------------------------------------------
-
-
-def run_benchmarks(name: str | None) -> list[dict]:
-    """Call `NAME_benchmarks` of `oneshot_lib.benchmarks`, or all. Raises ValueError on an unknown name."""
-    from oneshot_lib import benchmarks
-
-    known = {
-        f.removesuffix("_benchmarks"): getattr(benchmarks, f) for f in dir(benchmarks) if f.endswith("_benchmarks")
-    }
-    chosen = known if name is None else {check(name, known, "benchmark"): known[name]}
-    until, found = time.monotonic() + BENCH_SECONDS, []
-    for i, measure in enumerate(chosen.values()):
-        found += measure(seconds=max(5.0, (until - time.monotonic()) / (len(chosen) - i)))
-    return found
 
 
 def benchmarks_text(found: list[dict]) -> str:

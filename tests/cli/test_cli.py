@@ -225,14 +225,14 @@ def test_doctor_says_what_this_machine_can_run(said):
 
 
 def test_bench_calls_what_it_finds(said, monkeypatch):
-    import types
+    from oneshot_lib import benchmarks
+    from oneshot_lib.benchmarks import few_shot, sequential
 
     row = {"name": "sequential T=3", "value": 0.1, "unit": "s", "reference": 0.2, "ratio": 0.5, "target": 1.0}
-    module = types.ModuleType("oneshot_lib.benchmarks")
-    module.sequential_benchmarks = lambda seconds: [row]
-    module.other_benchmarks = lambda seconds: [row | {"name": "other", "ratio": None, "target": None}]
-    monkeypatch.setitem(sys.modules, "oneshot_lib.benchmarks", module)
-    monkeypatch.setattr("oneshot_lib.benchmarks", module, raising=False)
+    assert benchmarks.names() == ["attention", "classification", "few_shot", "homoencoder", "sampling", "sequential"]
+    monkeypatch.setattr(sequential, "measure", lambda seconds: [row])
+    monkeypatch.setattr(few_shot, "measure", lambda seconds: [row | {"name": "other", "ratio": None, "target": None}])
+    monkeypatch.setattr(benchmarks, "names", lambda: ["few_shot", "sequential"])
     assert json.loads(said("bench", "sequential", "--json")[1]) == [row]
     assert len(json.loads(said("bench", "--json")[1])) == 2
     assert "yes" in said("bench", "sequential")[1] and "matrix units" not in said("bench", "sequential")[1]

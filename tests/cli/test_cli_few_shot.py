@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image, ImageSequence
 
-from oneshot_lib import asking, benchmarks_few_shot, data, weights
+from oneshot_lib import asking, data, weights
+from oneshot_lib.benchmarks import few_shot as benchmark
 from oneshot_lib.cli import drawing, main
 from oneshot_lib.data.pictures import prepared_file
 from oneshot_lib.models.attention_pixelcnn import AttentionLayer
@@ -234,12 +235,12 @@ def test_a_model_that_cannot_is_refused_in_a_line(said, models, letters, tmp_pat
 
 
 def test_the_benchmark_holds_every_model_against_the_unconditional_one(monkeypatch):
-    monkeypatch.setattr(benchmarks_few_shot, "SETS", 1)
-    monkeypatch.setattr(benchmarks_few_shot, "TARGETS", 1)
-    monkeypatch.setattr(benchmarks_few_shot, "SIZE", 5)
-    rows = benchmarks_few_shot.few_shot_benchmarks(seconds=0.0)
-    assert len(rows) == len(benchmarks_few_shot.MODELS) and len({row["reference"] for row in rows}) == 1
-    for row, ((name, shots), target) in zip(rows, benchmarks_few_shot.MODELS.items(), strict=True):
+    monkeypatch.setattr(benchmark, "SETS", 1)
+    monkeypatch.setattr(benchmark, "TARGETS", 1)
+    monkeypatch.setattr(benchmark, "SIZE", 5)
+    rows = benchmark.measure(seconds=0.0)
+    assert len(rows) == len(benchmark.MODELS) and len({row["reference"] for row in rows}) == 1
+    for row, ((name, shots), target) in zip(rows, benchmark.MODELS.items(), strict=True):
         assert name in row["name"] and f"{shots}-shot" in row["name"] and row["target"] == target
         assert row["ratio"] == row["value"] / row["reference"]
         assert "sampl" not in row["name"] and "sequential" not in row["name"]  # other benchmarks are known by these

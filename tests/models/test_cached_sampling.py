@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from oneshot_lib import benchmarks_sampling
+from oneshot_lib.benchmarks import sampling as benchmark
 from oneshot_lib.models import cached_sampling, sampling_caches
 from oneshot_lib.models.attention_pixelcnn import AttentionCache, AttentionConfig, AttentionPixelCNN
 from oneshot_lib.models.cached_sampling import _sample as sample
@@ -371,10 +371,10 @@ def test_on_a_gpu(settings):
 
 
 def test_the_benchmark_says_what_it_measures(monkeypatch):
-    monkeypatch.setattr(benchmarks_sampling, "IMAGES", {1: 3.0})
-    monkeypatch.setattr(benchmarks_sampling, "SIZE", (3, 3))
-    monkeypatch.setattr(benchmarks_sampling, "FEW_SHOT", {})
-    (entry,) = benchmarks_sampling.sampling_benchmarks(seconds=0.0)
+    monkeypatch.setattr(benchmark, "IMAGES", {1: 3.0})
+    monkeypatch.setattr(benchmark, "SIZE", (3, 3))
+    monkeypatch.setattr(benchmark, "SHOWN", {})
+    (entry,) = benchmark.measure(seconds=0.0)
     assert entry["ratio"] == entry["value"] / entry["reference"] and entry["target"] == 3.0
     assert entry["name"].startswith("cached sampling, 1 image")
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from oneshot_lib import attention, benchmarks_attention, weights
+from oneshot_lib import attention, weights
+from oneshot_lib.benchmarks import attention as benchmark
 from oneshot_lib.models.sequential import SequentialConfig, SequentialModel
 
 TINY = SequentialConfig(image_size=9, steps=3, hidden=6, latent=2, canvas_channels=2, patch=4, posterior_hidden=5)
@@ -191,10 +192,10 @@ def test_a_variety_is_chosen_by_name_and_another_name_is_refused():
 
 def test_the_benchmark_holds_every_variety_against_the_axis_aligned_one(monkeypatch):
     for name, value in {"BATCH": 1, "PATCH": 3, "SIZE": 5, "STEPS": 1}.items():
-        monkeypatch.setattr(benchmarks_attention, name, value)
-    rows = benchmarks_attention.attention_benchmarks(seconds=0.0)
-    cases = {f"attention read and write, {name}": most for name, most in benchmarks_attention.READ_AND_WRITE.items()}
-    cases |= {f"attention training step, {name}": most for name, most in benchmarks_attention.TRAINING.items()}
+        monkeypatch.setattr(benchmark, name, value)
+    rows = benchmark.measure(seconds=0.0)
+    cases = {f"attention read and write, {name}": most for name, most in benchmark.READ_AND_WRITE.items()}
+    cases |= {f"attention training step, {name}": most for name, most in benchmark.TRAINING.items()}
     assert {row["name"].removesuffix(", step by step"): row["target"] for row in rows} == cases
     assert len({row["reference"] for row in rows}) == 2 and all(row["unit"] == "s" for row in rows)
     for row in rows:

@@ -1,31 +1,22 @@
-"""What speed is measured with: every figure is a ratio within one run, since machines differ and neighbours come and
-go.
-
-The sequential model's training step is held against its own bare matrix products: the same shapes, forward and
-backward,
-with nothing between them (no gates, no kernels, no optimiser, no autograd). That is what the step would take if
-everything but multiplication were free.
+"""The sequential model's training step, held against its own bare matrix products: the same shapes, forward and
+backward, with nothing between them (no gates, no kernels, no optimiser, no autograd). That is what the step would take
+if everything but multiplication were free.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import torch
 
-from .benchmarks_attention import attention_benchmarks  # noqa: F401  found here by its name
-from .benchmarks_classification import classification_benchmarks  # noqa: F401  found here by its name
-from .benchmarks_few_shot import few_shot_benchmarks  # noqa: F401  found here by its name
-from .benchmarks_homoencoder import homoencoder_benchmarks  # noqa: F401  found here by its name
-from .benchmarks_sampling import sampling_benchmarks  # noqa: F401  found here by its name
-from .models.sequential import SequentialConfig, SequentialModel
-from .precision import faster_products
+from ..models.sequential import SequentialConfig, SequentialModel
+from ..precision import faster_products
+from .timing import alternate
 
 SHAPES = ((20, 24), (20, 96), (80, 24))  # T, batch
 
 
-def sequential_benchmarks(seconds: float = 30.0) -> list[dict]:
+def measure(seconds: float = 30.0) -> list[dict]:
     """One training step of the model with an additive canvas on 28x28 images, for each of `SHAPES`.
 
     `ratio` is over the bare products in float32, `target` the most it may be; `product_dtype` says what the step's own
@@ -42,20 +33,6 @@ def sequential_benchmarks(seconds: float = 30.0) -> list[dict]:
                      "product_dtype": str(model.product_dtype).removeprefix("torch."),
                      "threads": torch.get_num_threads()})
     return rows
-
-
-def alternate(one: Callable[[], None], other: Callable[[], None], seconds: float) -> tuple[float, float]:
-    """The best times of two functions run in turns for so many seconds: the best, since what disturbs only adds."""
-    times: tuple[list, list] = ([], [])
-    end = time.perf_counter() + seconds
-    for _ in range(2):
-        one(), other()
-    while time.perf_counter() < end or len(times[1]) < 3:
-        for function, laps in zip((one, other), times, strict=True):
-            began = time.perf_counter()
-            function()
-            laps.append(time.perf_counter() - began)
-    return min(times[0]), min(times[1])
 
 
 def _training_step(model: SequentialModel, batch: int) -> Callable[[], None]:

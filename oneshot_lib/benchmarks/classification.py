@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import torch
 
-from .evaluation.classification import log_scores
-from .models.homoencoder import PixelCNNHomoencoder
-from .models.pixelcnn import pair_log_likelihood
+from ..evaluation.classification import log_scores
+from ..models.homoencoder import PixelCNNHomoencoder
+from ..models.pixelcnn import pair_log_likelihood
+from .timing import alternate
 
 CLASSES, QUERIES = 5, 8
 
 
 @torch.no_grad()
-def classification_benchmarks(seconds: float = 10.0) -> list[dict]:
+def measure(seconds: float = 10.0) -> list[dict]:
     """`log_scores` with one sample over the bare decodings of all pairs, and `pair_log_likelihood` over `log_prob`."""
-    from .benchmarks import alternate
-
     model, generator = PixelCNNHomoencoder().eval(), torch.Generator().manual_seed(0)
     drawings = torch.bernoulli(torch.full((CLASSES + QUERIES, 1, 28, 28), 0.1), generator=generator)
     support, query = drawings[:CLASSES, None], drawings[CLASSES:]

@@ -10,43 +10,40 @@ from collections.abc import Callable
 
 import torch
 
-from .models.attention_pixelcnn import AttentionPixelCNN
-from .models.cached_sampling import pixel_order, vertical_leads
-from .models.few_shot import ConditionalPixelCNN, FewShotPixelCNN
-from .models.pixelcnn import GatedPixelCNN, PixelCNNConfig
-from .models.sampling_caches import Product
+from ..models.attention_pixelcnn import AttentionPixelCNN
+from ..models.cached_sampling import pixel_order, vertical_leads
+from ..models.few_shot import ConditionalPixelCNN, FewShotPixelCNN
+from ..models.pixelcnn import GatedPixelCNN, PixelCNNConfig
+from ..models.sampling_caches import Product
+from .timing import alternate
 
 SIZE = (28, 28)
 IMAGES = {16: 3.0, 64: 1.5}  # n: the passes that n draws may take
-FEW_SHOT = {"conditional": (ConditionalPixelCNN, 5.0), "attention": (AttentionPixelCNN, 8.0)}  # 16 draws of 26x26
+SHOWN = {"conditional": (ConditionalPixelCNN, 5.0), "attention": (AttentionPixelCNN, 8.0)}  # 16 draws of 26x26
 
 
-def sampling_benchmarks(seconds: float = 20.0) -> list[dict]:
+def measure(seconds: float = 20.0) -> list[dict]:
     """Draws of 28x28 from a PixelCNN of two layers and 64 channels without a condition, for each of `IMAGES`, and 16 of
-    26x26, each with one drawing for its support, from each model of `FEW_SHOT`.
+    26x26, each with one drawing for its support, from each model of `SHOWN`.
 
     `reference` is one forward pass of as many images, float32, channels last; `ratio` is over it, `target` the most it
     may be. A pass multiplies in convolutions, drawing in smaller products, in part of another library, and how the two
     compare is the processor's affair: `products` is what those of the draws alone take, in passes, and `note` says so.
     """
-    from .benchmarks import alternate
-
-    model, share = GatedPixelCNN(PixelCNNConfig()).to(memory_format=torch.channels_last), len(IMAGES) + len(FEW_SHOT)
+    model, share = GatedPixelCNN(PixelCNNConfig()).to(memory_format=torch.channels_last), len(IMAGES) + len(SHOWN)
     rows = []
     for n, target in IMAGES.items():
         row = _row(f"{n} images of 28x28", target, _draws(model, n), _pass(model, n), 0.8 * seconds / share)
         products, passes = alternate(_products(model, n), _pass(model, n), 0.2 * seconds / share)
         note = f"the multiplications alone take {products / passes:.2f} passes here; the target is for 1 pass"
         rows.append(row | {"products": products / passes, "note": note})
-    for name, (kind, target) in FEW_SHOT.items():
+    for name, (kind, target) in SHOWN.items():
         draws, forward = _few_shot(kind().eval(), 16)
         rows.append(_row(f"{name} model, 16 images of 26x26", target, draws, forward, seconds / share))
     return rows
 
 
 def _row(name: str, target: float, draws: Callable[[], None], forward: Callable[[], None], seconds: float) -> dict:
-    from .benchmarks import alternate
-
     value, reference = alternate(draws, forward, seconds)
     return {"name": f"cached sampling, {name}", "value": value, "unit": "s", "reference": reference,
             "ratio": value / reference, "target": target, "threads": torch.get_num_threads()}

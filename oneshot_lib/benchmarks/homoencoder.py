@@ -11,10 +11,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from .timing import alternate
+
 BATCH = 32
 
 
-def homoencoder_benchmarks(seconds: float = 15.0) -> list[dict]:
+def measure(seconds: float = 15.0) -> list[dict]:
     """One gradient of log p(x | c) by the decoder alone, `BATCH` images of 28x28.
 
     `ratio` is over the bare convolutions, `target` the most it may be, `images_per_second` the decoder's rate, and
@@ -22,10 +24,9 @@ def homoencoder_benchmarks(seconds: float = 15.0) -> list[dict]:
     much faster than a processor adds and takes sigmoids that what lies between the convolutions is no longer little
     beside them; where there are some, `note` says that the target is for processors without.
     """
-    from .benchmarks import alternate
-    from .machine import instructions
-    from .models.homoencoder import PixelCNNHomoencoder
-    from .precision import faster_convolutions
+    from ..machine import instructions
+    from ..models.homoencoder import PixelCNNHomoencoder
+    from ..precision import faster_convolutions
 
     dtype, model = faster_convolutions(), PixelCNNHomoencoder()
     value, reference = alternate(_decoder(model, dtype), _bare(model, dtype), seconds)

@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 import torch
 
-from . import attention
-from .benchmarks_few_shot import in_turns
-from .models.sequential import SequentialConfig, SequentialModel
+from .. import attention
+from ..models.sequential import SequentialConfig, SequentialModel
+from .timing import in_turns
 
 BATCH, SIZE, PATCH, CHANNELS, STEPS = 12, 28, 12, 4, 20
 USUAL = "axis-aligned"
@@ -27,7 +27,7 @@ TRAINING = {  # over the hand-written loop of the axis-aligned one
 }  # fmt: skip
 
 
-def attention_benchmarks(seconds: float = 8.0) -> list[dict]:
+def measure(seconds: float = 8.0) -> list[dict]:
     """Forwards and backwards: a read of 12 images of 28x28 into patches of 12x12 and a write of four channels, for each
     of `READ_AND_WRITE`; and the training step of 20 steps on as many, without the optimiser, for each of
     `TRAINING`.

@@ -7,11 +7,12 @@ its own gradient step on every support set, one after the other.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from .timing import in_turns
 
 SETS, TARGETS, SIZE = 8, 4, 26
 MODELS = {  # name, drawings in a support set: the unconditional steps that one of its steps may take
@@ -22,7 +23,7 @@ MODELS = {  # name, drawings in a support set: the unconditional steps that one 
 }
 
 
-def few_shot_benchmarks(seconds: float = 15.0) -> list[dict]:
+def measure(seconds: float = 15.0) -> list[dict]:
     """One training step of each of `MODELS` at its default size: 26x26 images, 8 support sets of 4 targets each.
 
     `reference` is the unconditional model's step on the same targets, all of them taken in turns; `ratio` is over it,
@@ -39,18 +40,6 @@ def few_shot_benchmarks(seconds: float = 15.0) -> list[dict]:
     return rows
 
 
-def in_turns(steps: Mapping[tuple, Callable[[], None]], seconds: float) -> dict[tuple, float]:
-    """The best time of each function, all run in turns for so many seconds; two laps at least, the first to warm up."""
-    laps: dict[tuple, list[float]] = {key: [] for key in steps}
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(min(laps.values(), key=len)) < 2:
-        for key, step in steps.items():
-            began = time.perf_counter()
-            step()
-            laps[key].append(time.perf_counter() - began)
-    return {key: min(found) for key, found in laps.items()}
-
-
 def _training_step(name: str, shots: int) -> Callable[[], None]:
     model, (x, support) = _model(name), _drawings(shots)
 
@@ -62,9 +51,9 @@ def _training_step(name: str, shots: int) -> Callable[[], None]:
 
 
 def _model(name: str):
-    from .models.attention_pixelcnn import AttentionConfig, AttentionPixelCNN
-    from .models.few_shot import ConditionalConfig, ConditionalPixelCNN, FewShotConfig, UnconditionalPixelCNN
-    from .models.meta_pixelcnn import MetaConfig, MetaPixelCNN
+    from ..models.attention_pixelcnn import AttentionConfig, AttentionPixelCNN
+    from ..models.few_shot import ConditionalConfig, ConditionalPixelCNN, FewShotConfig, UnconditionalPixelCNN
+    from ..models.meta_pixelcnn import MetaConfig, MetaPixelCNN
 
     kind, config = {"unconditional": (UnconditionalPixelCNN, FewShotConfig),
                     "conditional": (ConditionalPixelCNN, ConditionalConfig),
