@@ -35,6 +35,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from .files import write_whole
 from .progress import Progress
 from .streams import stream
 
@@ -260,7 +261,7 @@ class _Run:
         progress = {"step": self.step, "seconds": self.seconds}
         if self.probe_seconds:
             progress["probe_seconds"] = self.probe_seconds
-        atomic_write(self.out / "progress.json", json.dumps(progress))
+        write_whole(self.out / "progress.json", json.dumps(progress))
 
     def read_progress(self) -> None:
         if (self.out / "progress.json").exists():
@@ -378,25 +379,10 @@ def _signals() -> Iterator[list]:
 # --- files that are whole or not there --------------------------------------------------------------------------------
 
 
-def atomic_write(path: str | Path, content: bytes | str) -> None:
-    """Writes to a temporary name beside `path`, syncs, renames. On any failure the old file is as it was."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
 def save_tensors(path: str | Path, tensors: dict[str, Tensor], state: dict) -> None:
     """One safetensors file with `state` as JSON in its header: the same content gives the same bytes."""
     tensors = {k: v.detach().to("cpu").contiguous() for k, v in tensors.items()}
-    atomic_write(path, save(tensors, {"state": json.dumps(state, sort_keys=True)}))
+    write_whole(Path(path), save(tensors, {"state": json.dumps(state, sort_keys=True)}))
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:

@@ -1,6 +1,5 @@
 """One loop for every model: it resumes to the same bits, and survives what goes wrong."""
 
-import errno
 import hashlib
 import signal
 import subprocess
@@ -16,7 +15,7 @@ import torch
 from torch import nn
 
 from oneshot_lib import training
-from oneshot_lib.training import Diverged, Interrupted, TrainingConfig, atomic_write, train
+from oneshot_lib.training import Diverged, Interrupted, TrainingConfig, train
 
 CONFIG = TrainingConfig(steps=60, learning_rate=0.05, checkpoint_every=10, warmup=1, window=40, patience=4)
 
@@ -289,19 +288,6 @@ def test_a_full_disk_and_an_unwritable_folder_are_errors_before_the_first_step(t
     monkeypatch.setattr(training.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
     with pytest.raises(OSError, match="MB free"):
         train(Line(), never, CONFIG, tmp_path / "out")
-
-
-def test_a_disk_that_fills_up_while_writing_leaves_the_old_file_whole(tmp_path, monkeypatch):
-    path = tmp_path / "precious"
-    atomic_write(path, "old")
-
-    def full(*_):
-        raise OSError(errno.ENOSPC, "no space left")
-
-    monkeypatch.setattr(training.os, "fsync", full)
-    with pytest.raises(OSError, match="no space left"):
-        atomic_write(path, "new")
-    assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["precious"]
 
 
 def test_a_folder_serves_one_run_at_a_time(tmp_path):

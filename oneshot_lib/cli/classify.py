@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-from oneshot_lib.data.files import shorten
+from oneshot_lib.files import shorten
 
 LARGEST = 1000  # draws of c
 SHOWN = 3  # classes behind the best in the text

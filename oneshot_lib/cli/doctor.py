@@ -5,7 +5,7 @@ import shutil
 import time
 
 from oneshot_lib import machine
-from oneshot_lib.data.files import cache_directory, shorten
+from oneshot_lib.files import cache_directory, shorten
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 

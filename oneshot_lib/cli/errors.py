@@ -35,7 +35,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             error.show()
             return error.exit_code
         if isinstance(error, OSError):
-            from oneshot_lib.data.files import explain
+            from oneshot_lib.files import explain
 
             return _say(explain(error), 2)
         if isinstance(error, ValueError):

@@ -83,7 +83,7 @@ def catalogue_text(found: list[dict]) -> str:
 
 
 def run_text(outcome) -> str:
-    from oneshot_lib.data.files import shorten
+    from oneshot_lib.files import shorten
     from oneshot_lib.runs.results import table, to_text
 
     text = to_text(table(("this run", r) for r in outcome.records))

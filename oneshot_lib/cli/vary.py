@@ -12,9 +12,9 @@ import numpy as np
 
 from oneshot_lib.cli.classify import preprocessing_of
 from oneshot_lib.cli.drawing import INK, PAPER, encoded
-from oneshot_lib.data.files import shorten
 from oneshot_lib.data.listing import class_name
 from oneshot_lib.data.outputs import DRAWING, check_file, check_folder, marked, write_picture
+from oneshot_lib.files import shorten
 
 LARGEST = 1024  # drawings of one character
 ENLARGED = 4  # the side of a pixel in the files of --each

@@ -7,6 +7,7 @@
 """
 
 from oneshot_lib.data.augment import AugmentedBatch, AugmentedCharacters
+from oneshot_lib.data.cache import DataError
 from oneshot_lib.data.character_set import CharacterSet, characters
 from oneshot_lib.data.digits import DigitSet, mnist
 from oneshot_lib.data.episodes import (
@@ -17,7 +18,6 @@ from oneshot_lib.data.episodes import (
     exemplars,
     twenty,
 )
-from oneshot_lib.data.files import DataError
 from oneshot_lib.data.folder import PictureFolder, folder
 from oneshot_lib.data.pictures import Prepared, polarity, prepare, read_picture
 from oneshot_lib.data.preprocessing import (

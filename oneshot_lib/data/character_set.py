@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from oneshot_lib.data import omniglot
-from oneshot_lib.data.files import cached
+from oneshot_lib.data.cache import cached
 from oneshot_lib.data.layouts import AbsentData, absence, warn_of_absence
 from oneshot_lib.data.preprocessing import PREPROCESSINGS, preprocess, static_binarise
 from oneshot_lib.data.splits import Split, read_split

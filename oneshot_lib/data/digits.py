@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from oneshot_lib.data.files import DataError, cached, fingerprint, shorten
+from oneshot_lib.data.cache import DataError, cached, fingerprint
 from oneshot_lib.data.layouts import AbsentData, absence, find, warn_of_absence
 from oneshot_lib.data.preprocessing import static_binarise
 from oneshot_lib.data.splits import Split
+from oneshot_lib.files import shorten
 
 FOLDER = "mnist"
 # name: (shape, SHA-256 of the uncompressed file)

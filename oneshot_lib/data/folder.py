@@ -18,9 +18,9 @@ import numpy as np
 
 from oneshot_lib.data.augment import AugmentedBatch
 from oneshot_lib.data.episodes import ClassRows
-from oneshot_lib.data.files import shorten
 from oneshot_lib.data.listing import Skipped, class_name, listing
 from oneshot_lib.data.pictures import prepare, prepared_file
+from oneshot_lib.files import shorten
 from oneshot_lib.machine import cores
 
 REDUCTION = "28-nearest"  # of the shipped homoencoders

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from oneshot_lib.data import pen
-from oneshot_lib.data.files import DataError, cached
+from oneshot_lib.data.cache import DataError, cached
 from oneshot_lib.data.omniglot import pixel_hash
 
 SIZE = 105

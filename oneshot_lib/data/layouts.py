@@ -18,7 +18,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from oneshot_lib.data.files import DataError, cache_directory, data_directory, say_once, shorten
+from oneshot_lib.data.cache import DataError, data_directory
+from oneshot_lib.files import cache_directory, say_once, shorten
 
 INNER = {"omniglot": "python", "mnist": "raw"}  # where in its folder a data set may lie, besides directly
 PARTS = ("images_background", "images_evaluation", *INNER.values())  # folders inside a data set's own

@@ -9,8 +9,9 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from oneshot_lib.data.files import DataError, say, shorten
+from oneshot_lib.data.cache import DataError
 from oneshot_lib.data.outputs import CLUTTER, SHEET, mark_of
+from oneshot_lib.files import say, shorten
 
 # Pictures that Pillow may not know; where it does, they are read
 UNREAD = set(".heic .heif .hif .avif .jxl .svg .svgz .pdf .raw .dng .cr2 .cr3 .nef .arw .orf .rw2 .raf .pef .xcf .kra "

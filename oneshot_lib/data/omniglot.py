@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from oneshot_lib.data.files import DataError, cached, fingerprint, recall, remember, shorten
+from oneshot_lib.data.cache import DataError, cached, fingerprint, recall, remember
 from oneshot_lib.data.layouts import find
+from oneshot_lib.files import shorten
 
 FOLDER = "omniglot"
 SIZE = 105

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from oneshot_lib.data.files import shorten, write_whole
+from oneshot_lib.files import shorten, write_whole
 
 SHEET, DRAWING = "sheet", "drawing"  # many drawings in one picture, for people; one drawing, which may be an input
 _PNG, _GIF = b"\x89PNG\r\n\x1a\n", b"GIF8"
@@ -122,7 +122,6 @@ def write_picture(out: Path, content: bytes, command: str, inputs: Iterable[Path
     """Write a picture that carries its mark, whole or not at all, after one more look at what is there."""
     check_file(out, command, inputs)
     write_whole(out, marked(content, command))
-    out.chmod(0o644)
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from oneshot_lib.data.files import DataError, shorten
+from oneshot_lib.data.cache import DataError
 from oneshot_lib.data.preprocessing import PREPROCESSINGS, preprocess
+from oneshot_lib.files import shorten
 
 SMALLEST, MOST_PIXELS = 8, 100_000_000  # the longer side, and a picture, of those that are read
 _PAGES = ("TIFF", "GIF", "WEBP", "PNG", "AVIF")  # formats that hold several pictures

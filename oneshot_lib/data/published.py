@@ -6,17 +6,10 @@ import tempfile
 from pathlib import Path
 
 from oneshot_lib.data import digits, glyphs, omniglot
+from oneshot_lib.data.cache import DataError, data_directory, spoiled_arrays
 from oneshot_lib.data.character_set import characters
-from oneshot_lib.data.files import (
-    DataError,
-    cache_directory,
-    data_directory,
-    say_once,
-    shorten,
-    spoiled_arrays,
-    sweep,
-)
 from oneshot_lib.data.layouts import absence, find
+from oneshot_lib.files import cache_directory, say_once, shorten, sweep
 
 # folder: (where its files are published, {file: MD5 of the published file})
 PUBLISHED = {

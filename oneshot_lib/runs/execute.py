@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from oneshot_lib.data.files import explain
+from oneshot_lib.files import explain
 from oneshot_lib.runs.folder import no_room
 
 GONE = 137  # what a process killed with -9 exits with

@@ -13,8 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from oneshot_lib import machine
-from oneshot_lib.data.files import shorten, write_whole
 from oneshot_lib.data.outputs import foreign
+from oneshot_lib.files import shorten, write_whole
 from oneshot_lib.runs.experiment import Experiment, Settings
 from oneshot_lib.runs.provenance import revision
 
@@ -70,7 +70,7 @@ def claim(out: Path, wanted: dict, experiment: Experiment) -> dict:
     if no_room(out):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
     out.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(about, indent=1).encode())
+    write_whole(path, json.dumps(about, indent=1))
     return about
 
 
@@ -84,7 +84,7 @@ def keep_choice(out: Path, about: dict, name: str, fresh: str) -> str:
     choices = about.setdefault("choices", {})
     if name not in choices:
         choices[name] = fresh
-        write_whole(out / "run.json", json.dumps(about, indent=1).encode())
+        write_whole(out / "run.json", json.dumps(about, indent=1))
     return choices[name]
 
 

@@ -14,7 +14,7 @@ from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from traitlets import default
 
-from oneshot_lib.data.files import home_variables
+from oneshot_lib.files import home_variables
 
 
 class OwnSpecs(KernelSpecManager):

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from oneshot_lib.data.files import shorten, write_whole
+from oneshot_lib.files import shorten, write_whole
 from oneshot_lib.runs import places
 from oneshot_lib.runs.experiment import Experiment
 from oneshot_lib.runs.folder import claim, configuration

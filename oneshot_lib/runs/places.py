@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from oneshot_lib.data.files import own_directory, shorten
+from oneshot_lib.files import own_directory, shorten
 
 PACKAGE = Path(__file__).resolve().parents[1]
 

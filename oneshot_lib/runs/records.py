@@ -23,7 +23,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import get_args
 
-from oneshot_lib.data.files import shorten, write_whole
+from oneshot_lib.files import shorten, write_whole
 from oneshot_lib.runs.experiment import PRESETS
 
 DATA_KEYS = ("name", "preprocessing", "split", "hash")
@@ -248,8 +248,7 @@ def write_records(path: Path, new: Iterable[Record]) -> Path:
         raise ValueError(f"{shorten(path)}: expected records of one run, found those of {', '.join(sorted(files))}")
     by_id = {record.id: record for record in every}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, contracted([by_id[name] for name in sorted(by_id)]).encode())
-    path.chmod(0o644)
+    write_whole(path, contracted([by_id[name] for name in sorted(by_id)]))
     return path
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from oneshot_lib.data.files import say, shorten, write_whole
+from oneshot_lib.files import say, shorten, write_whole
 from oneshot_lib.runs import places
 from oneshot_lib.runs.experiment import PRESETS, Experiment
 from oneshot_lib.runs.records import Record, read_records, read_run, write_records
@@ -219,6 +219,5 @@ def write_tables(experiments: Iterable[Experiment]) -> list[Path]:
         written[readme] = render_readme(found, readme.read_text(encoding="utf-8"), experiments)
     for path, text in written.items():
         (root / "results").mkdir(exist_ok=True)
-        write_whole(path, text.encode())
-        path.chmod(0o644)
+        write_whole(path, text)
     return list(written)

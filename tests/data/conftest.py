@@ -2,8 +2,8 @@
 
 import pytest
 
-from oneshot_lib import data
-from oneshot_lib.data import files, omniglot
+from oneshot_lib import data, files
+from oneshot_lib.data import omniglot
 from oneshot_lib.data.layouts import find
 
 

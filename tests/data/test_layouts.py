@@ -5,7 +5,7 @@ import os
 import pytest
 
 from oneshot_lib.data import layouts
-from oneshot_lib.data.files import DataError
+from oneshot_lib.data.cache import DataError
 
 FILES = {"a.zip": ["a/"], "b.zip": ["b/"]}
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from oneshot_lib import files
 from oneshot_lib.cli import main
-from oneshot_lib.data import files
+from oneshot_lib.data import cache
 from oneshot_lib.runs import places
 
 
@@ -75,5 +76,5 @@ def test_the_folder_that_was_chosen_is_taken_as_it_is(nobody, monkeypatch, capsy
 
 def test_a_data_folder_below_a_home_that_is_not_there_is_named(nobody, monkeypatch):
     monkeypatch.setenv("ONESHOT_DATA", "~/drawings")
-    with pytest.raises(files.DataError, match=r"ONESHOT_DATA=~/drawings: expected a folder, .* no home for ~"):
-        files.data_directory()
+    with pytest.raises(cache.DataError, match=r"ONESHOT_DATA=~/drawings: expected a folder, .* no home for ~"):
+        cache.data_directory()

@@ -11,7 +11,7 @@ import pytest
 
 from oneshot_lib import data
 from oneshot_lib.cli import main
-from oneshot_lib.data import files, glyphs, published
+from oneshot_lib.data import cache, glyphs, published
 
 
 @pytest.fixture
@@ -130,13 +130,13 @@ def test_a_folder_without_the_data_is_said_once(place, monkeypatch, capsys):
 
 def test_a_spoiled_array_is_found_by_oneshot_data(place, monkeypatch, capsys):
     monkeypatch.setenv("ONESHOT_DATA", "")
-    files.cached("x", None, lambda: (np.ones(9), {}))
-    files.cached("y", None, lambda: (np.ones(9), {}))
+    cache.cached("x", None, lambda: (np.ones(9), {}))
+    cache.cached("y", None, lambda: (np.ones(9), {}))
     spoiled = next((place / "cache").rglob("x-*.npy"))
     words = spoiled.read_bytes()
     # the fault: sums do not see two words that change places, and nobody looks
     spoiled.write_bytes(words[:-16] + words[-8:] + words[-16:-8])
-    files.cached("x", None, lambda: (np.ones(9), {}))
+    cache.cached("x", None, lambda: (np.ones(9), {}))
     spoiled.write_bytes(words[:-72] + np.arange(9.0).tobytes())
     assert main(["data"]) == 0
     said = capsys.readouterr().err

@@ -17,9 +17,9 @@ import pytest
 from made import LETTERS
 
 from oneshot_lib import experiments
-from oneshot_lib.data.files import explain
 from oneshot_lib.experiments import experiment
 from oneshot_lib.experiments.rezende.tables import TABLE3
+from oneshot_lib.files import explain
 from oneshot_lib.runs import folder, launch, places, records
 from oneshot_lib.runs.experiment import PRESETS, Experiment
 from oneshot_lib.runs.folder import claim, configuration
@@ -208,7 +208,8 @@ def test_bad_data_is_said_before_a_kernel_starts(go, monkeypatch):
 @pytest.fixture(params=["set beside the data", "not set"])
 def nowhere(request, tmp_path, monkeypatch):
     """No published data anywhere; Glyphs that need no rendering; what ONESHOT_DATA says where it is set, else None."""
-    from oneshot_lib.data import files, glyphs
+    from oneshot_lib import files
+    from oneshot_lib.data import glyphs
 
     (tmp_path / "photographs").mkdir()
     beside = request.param != "not set"

@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 
 from oneshot_lib import data, weights
-from oneshot_lib.data.files import write_whole
 from oneshot_lib.evaluation import Estimate, judging
 from oneshot_lib.evaluation.judging import mean_over_classes
 from oneshot_lib.experiments.boutin import tables
@@ -34,6 +33,7 @@ from oneshot_lib.experiments.boutin.critics import (
     originals,
     people,
 )
+from oneshot_lib.files import write_whole
 from oneshot_lib.models.critics import CriticConfig
 from oneshot_lib.runs.records import Record
 from oneshot_lib.runs.run import Run, live_progress

@@ -9,8 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-from oneshot_lib.data import files
-from oneshot_lib.data.files import DataError
+from oneshot_lib import files
+from oneshot_lib.data import cache
+from oneshot_lib.data.cache import DataError
 from oneshot_lib.data.layouts import find
 
 
@@ -26,7 +27,7 @@ def test_an_array_is_made_once_and_then_mapped(place):
         return np.arange(6, dtype=np.uint8).reshape(2, 3), {"a": 1}
 
     for _ in range(2):
-        values, about = files.cached("x", (2, 3), make)
+        values, about = cache.cached("x", (2, 3), make)
         assert isinstance(values, np.memmap) and not values.flags.writeable
         assert values.tolist() == [[0, 1, 2], [3, 4, 5]] and about == {"a": 1}
     assert len(calls) == 1
@@ -34,10 +35,10 @@ def test_an_array_is_made_once_and_then_mapped(place):
 
 @pytest.mark.parametrize("spoil", [lambda b: b[:-2], lambda b: b"", lambda b: b"x" + b[1:]])
 def test_a_damaged_cache_is_made_anew(place, spoil):
-    files.cached("x", (2, 3), lambda: (np.ones((2, 3)), {}))
+    cache.cached("x", (2, 3), lambda: (np.ones((2, 3)), {}))
     path = next((place / "cache").rglob("*.npy"))
     path.write_bytes(spoil(path.read_bytes()))
-    assert files.cached("x", (2, 3), lambda: (np.full((2, 3), 2.0), {}))[0].tolist() == [[2.0] * 3] * 2
+    assert cache.cached("x", (2, 3), lambda: (np.full((2, 3), 2.0), {}))[0].tolist() == [[2.0] * 3] * 2
 
 
 STRETCH = 20_000
@@ -59,18 +60,18 @@ def test_an_overwritten_stretch_is_found_and_made_anew(place, capsys, monkeypatc
         calls.append(1)
         return drawings, {"hash": "h"}
 
-    files.cached("x", drawings.shape, make)
+    cache.cached("x", drawings.shape, make)
     path = next((place / "cache").rglob("*.npy"))
     whole, state = path.read_bytes(), path.stat()
     for made, start in enumerate((128, 1_234_567, len(whole) - STRETCH), start=2):
         if not opened:
-            monkeypatch.setattr(files, "_seen_whole", {})  # as in a process of its own
+            monkeypatch.setattr(cache, "_seen_whole", {})  # as in a process of its own
         with open(path, "r+b") as stream:  # in place, as a failing disk would, and no time tells it
             stream.seek(start)
             stream.write(OVERWRITTEN[how](whole[start : start + STRETCH]))
         os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
         assert path.read_bytes() != whole and path.stat().st_mtime_ns == state.st_mtime_ns
-        values, about = files.cached("x", drawings.shape, make)
+        values, about = cache.cached("x", drawings.shape, make)
         assert np.array_equal(values, drawings) and about == {"hash": "h"} and len(calls) == made
         assert path.read_bytes() == whole
     said = capsys.readouterr().err
@@ -78,17 +79,17 @@ def test_an_overwritten_stretch_is_found_and_made_anew(place, capsys, monkeypatc
 
 
 def test_a_whole_array_is_added_up_once_a_process(place, monkeypatch):
-    files.cached("x", None, lambda: (np.ones(9), {}))
-    files.cached("x", None, None)
-    monkeypatch.setattr(files, "_sums", None)  # the fault: 358 MB are read for every drawing
-    files.cached("x", None, None)
+    cache.cached("x", None, lambda: (np.ones(9), {}))
+    cache.cached("x", None, None)
+    monkeypatch.setattr(cache, "_sums", None)  # the fault: 358 MB are read for every drawing
+    cache.cached("x", None, None)
 
 
 def test_an_array_of_an_earlier_version_is_made_anew_in_silence(place, capsys):
-    files.cached("x", None, lambda: (np.ones(3), {}))
+    cache.cached("x", None, lambda: (np.ones(3), {}))
     next((place / "cache").rglob("*.json")).write_text('{"a": 1}')
-    assert files.cached("x", None, lambda: (np.zeros(3), {"b": 2}))[1] == {"b": 2}
-    assert files.spoiled_arrays() == [] and capsys.readouterr().err == ""
+    assert cache.cached("x", None, lambda: (np.zeros(3), {"b": 2}))[1] == {"b": 2}
+    assert cache.spoiled_arrays() == [] and capsys.readouterr().err == ""
 
 
 def test_an_interrupted_decode_leaves_nothing(place):
@@ -96,7 +97,7 @@ def test_an_interrupted_decode_leaves_nothing(place):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        files.cached("x", None, make)
+        cache.cached("x", None, make)
     assert leftovers(place) == []
 
 
@@ -119,7 +120,8 @@ def test_an_interrupted_write_leaves_nothing(tmp_path):
 
 WRITER = """
 import sys, pathlib
-from oneshot_lib.data import files
+from oneshot_lib.data import cache
+from oneshot_lib import files
 with files.whole_file(pathlib.Path(sys.argv[1])) as stream:
     stream.write(b"half"); stream.flush()
     print("written", flush=True)
@@ -150,11 +152,12 @@ def test_a_killed_writer_leaves_no_half_file(tmp_path):
 
 FILLER = """
 import sys, numpy as np
-from oneshot_lib.data import files
+from oneshot_lib.data import cache
+from oneshot_lib import files
 def make():
     print("making", flush=True); sys.stdin.readline()
     return np.full((300, 1000), 7, np.uint8), {"k": [1, 2]}
-values, about = files.cached("shared", (300, 1000), make)
+values, about = cache.cached("shared", (300, 1000), make)
 assert values.shape == (300, 1000) and (values == 7).all() and about == {"k": [1, 2]}
 """
 
@@ -181,12 +184,12 @@ def test_the_fingerprint_sees_every_byte(tmp_path):
     path, other = tmp_path / "a", tmp_path / "b"
     path.write_bytes(bytes(100_000))
     other.write_bytes(b"b")
-    before, status = files.fingerprint(path, other), path.stat()
+    before, status = cache.fingerprint(path, other), path.stat()
     path.write_bytes(bytes(70_000) + b"\1" + bytes(29_999))
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     after = path.stat()
-    assert files.fingerprint(path, other) != before
-    assert files.fingerprint(other, path) != files.fingerprint(path, other)
+    assert cache.fingerprint(path, other) != before
+    assert cache.fingerprint(other, path) != cache.fingerprint(path, other)
     # the fault: size and time of change do not see it
     assert (after.st_size, after.st_mtime_ns) == (status.st_size, status.st_mtime_ns)
 
@@ -197,7 +200,7 @@ def test_a_full_disk_is_one_clear_line(place, monkeypatch):
 
     monkeypatch.setattr(np, "save", full)
     with pytest.raises(DataError, match="No space left on device; XDG_CACHE_HOME chooses another") as caught:
-        files.cached("x", None, lambda: (np.ones(3), {}))
+        cache.cached("x", None, lambda: (np.ones(3), {}))
     assert "\n" not in str(caught.value)
     assert [name for name in leftovers(place) if "partial" in name or "npy" in name] == []
 
@@ -205,17 +208,17 @@ def test_a_full_disk_is_one_clear_line(place, monkeypatch):
 def test_a_cache_folder_that_cannot_be(place):
     (place / "cache").write_text("a file")
     with pytest.raises(DataError, match="XDG_CACHE_HOME"):
-        files.cached("x", None, lambda: (np.ones(3), {}))
+        cache.cached("x", None, lambda: (np.ones(3), {}))
 
 
 def test_the_data_folder(place, monkeypatch):
     with pytest.raises(DataError, match="ONESHOT_DATA=.*expected a folder of data sets .*found it empty"):
-        files.data_directory()
+        cache.data_directory()
     monkeypatch.setenv("ONESHOT_DATA", str(place / "nowhere"))
     with pytest.raises(DataError, match="ONESHOT_DATA=.*nowhere: expected a folder"):
-        files.data_directory()
+        cache.data_directory()
     monkeypatch.setenv("ONESHOT_DATA", "")
-    assert files.data_directory() is None
+    assert cache.data_directory() is None
 
 
 def test_a_folder_without_its_files(place):
