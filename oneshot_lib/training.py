@@ -133,7 +133,7 @@ def train(model: nn.Module, objective: Objective, config: TrainingConfig, out: s
     check_writable(out, 3 * size)
     if probe_every is not None and probe_every < 1:
         raise ValueError(f"probe_every is {probe_every}; expected at least 1 step")
-    run = _Run(model.to(device), config, out, device)
+    run = _Training(model.to(device), config, out, device)
     run.probe, run.probe_every = probe, probe_every or config.steps
     if not run.load_finished():
         run.resume()
@@ -142,13 +142,14 @@ def train(model: nn.Module, objective: Objective, config: TrainingConfig, out: s
     return run.report()
 
 
-def _loop(run: _Run, objective: Objective, label: str, minutes: float | None, log_seconds: float, caught: list) -> None:
+def _loop(run: _Training, objective: Objective, label: str, minutes: float | None, log_seconds: float,
+          caught: list) -> None:
     config, began = run.config, time.monotonic()
-    with Progress(label, run, log_seconds) as progress:
+    with Progress(label, config.steps, "step", run.step, log_seconds) as progress:
         while run.step < config.steps:
             run.advance(objective)
             run.look()
-            progress.show()
+            progress.reach(run.step, run.word)
             if run.step % config.checkpoint_every == 0 and run.step < config.steps and run.healthy:
                 run.save("checkpoint.safetensors")
                 run.save("good.safetensors")
@@ -163,7 +164,7 @@ def _loop(run: _Run, objective: Objective, label: str, minutes: float | None, lo
     run.finish()
 
 
-class _Run:
+class _Training:
     """A run's whole memory: what `save` writes is what `resume` needs, and nothing else influences the next step."""
 
     def __init__(self, model: nn.Module, config: TrainingConfig, out: Path, device: str):
@@ -350,6 +351,10 @@ class _Run:
         """The mean bound of the last 100 updates."""
         last = self.history[max(0, self.step - 100) : self.step]
         return last[~last.isnan()].mean().item()
+
+    def word(self) -> str:
+        """How it goes: the recent bound, and what was skipped."""
+        return f"bound {self.recent():.2f} nats" + (f", {self.skipped} skipped" if self.skipped else "")
 
     def report(self) -> TrainingReport:
         weights = self.out / "weights.safetensors"

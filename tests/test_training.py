@@ -64,13 +64,13 @@ def test_stopped_by_the_budget_and_resumed_equals_never_stopped(tmp_path):
 
 def test_a_loop_that_forgets_adams_moments_would_be_caught(tmp_path, monkeypatch):
     train(Line(), objective, CONFIG, tmp_path / "whole")
-    read = training._Run._read
+    read = training._Training._read
 
     def forgetful(run, path):
         read(run, path)
         run.optimizer.state.clear()
 
-    monkeypatch.setattr(training._Run, "_read", forgetful)
+    monkeypatch.setattr(training._Training, "_read", forgetful)
     for _ in range(3):
         train(Line(), objective, CONFIG, tmp_path / "pieces", minutes=0)
     train(Line(), objective, CONFIG, tmp_path / "pieces")

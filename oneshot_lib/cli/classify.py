@@ -65,7 +65,7 @@ def preprocessing_of(model: str) -> str:
 
 def answer_text(found: list[dict]) -> str:
     """A line for each query: its class, the probability of it, and the classes behind it with their distance."""
-    from oneshot_lib.cli.tables import columns
+    from oneshot_lib.text import columns
 
     rows = []
     for one in found:

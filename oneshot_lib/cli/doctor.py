@@ -2,10 +2,10 @@
 
 import platform
 import shutil
-import time
 
 from oneshot_lib import machine
 from oneshot_lib.files import cache_directory, shorten
+from oneshot_lib.text import columns
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -45,17 +45,10 @@ def examine() -> dict:
 
 def measure_bfloat16(size: int = 512, repeats: int = 20) -> dict:
     """Time of one matrix product in float32 and in bfloat16, the best of many, and which is faster."""
-    import torch
+    from oneshot_lib.precision import product_seconds
 
-    seconds = {}
-    for kind in (torch.float32, torch.bfloat16):
-        a = torch.ones(size, size, dtype=kind)
-        times = []
-        for _ in range(repeats):
-            began = time.perf_counter()
-            a @ a
-            times.append(time.perf_counter() - began)
-        seconds[str(kind).removeprefix("torch.")] = min(times)
+    found = product_seconds(size, size, size, repeats)
+    seconds = {str(dtype).removeprefix("torch."): taken for dtype, taken in found.items()}
     ratio = seconds["float32"] / seconds["bfloat16"]
     return {
         "float32_ms": round(1e3 * seconds["float32"], 3),
@@ -119,5 +112,4 @@ def examination_text(found: dict) -> str:
         "chromium": found["chromium"] or "none",
         **{f"preset {name}": text for name, text in found["presets"].items()},
     }
-    text = "\n".join(f"{key:14s}  {value}" for key, value in lines.items())
-    return text + "".join(f"\n- {line}" for line in found["advice"])
+    return columns(list(lines.items())) + "".join(f"\n- {line}" for line in found["advice"])

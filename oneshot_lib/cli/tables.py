@@ -3,13 +3,7 @@
 from oneshot_lib.choices import check
 from oneshot_lib.experiments import EXPERIMENTS
 from oneshot_lib.runs.experiment import PRESETS
-
-
-def columns(rows: list[list[str]], heading: list[str]) -> str:
-    """Aligned columns under their heading."""
-    lines = [heading, *rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(heading))]
-    return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+from oneshot_lib.text import columns
 
 
 def duration(minutes: float) -> str:

@@ -25,7 +25,6 @@ A question of 20 classes and 20 queries is 20 x 20 x 20 x 10 = 80,000 decodings.
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,11 +34,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from ..data.episodes import EvaluationEpisodes
 from ..distributions import DiagonalGaussian
 from ..objectives import importance_weighted_bound
+from ..progress import Progress
 
 KEEP = 10.0  # nats, a choice
 
@@ -229,7 +228,8 @@ class Accuracy:
 @torch.no_grad()
 def episode_accuracy(model: nn.Module, episodes: EvaluationEpisodes, images: Callable[[int], Tensor], *,
                      limit: int | None = None, minutes: float | None = None, generator: torch.Generator,
-                     label: str = "classification", log_seconds: float = 10.0, **settings) -> Accuracy:
+                     label: str = "classification", log_seconds: float = 10.0, show: bool = True,
+                     **settings) -> Accuracy:
     """How many queries of the committed episodes are classified rightly (`data.evaluation_episodes`).
 
     `images(row)` is a drawing, (1, S, S) of zeros and ones; `limit` takes the first so many episodes; `minutes` stops
@@ -242,27 +242,22 @@ def episode_accuracy(model: nn.Module, episodes: EvaluationEpisodes, images: Cal
     if minutes is not None and not minutes > 0:
         raise ValueError(f"minutes is {minutes!r}; expected a positive number")
     where = next((p.device for p in model.parameters()), torch.device("cpu"))
-    ways, correct, began, shown = episodes.query.shape[1], [], time.monotonic(), time.monotonic()
-    bar = tqdm(total=total, desc=label, unit="episode", dynamic_ncols=True) if sys.stderr.isatty() else None
-    for e in range(total):
-        support = torch.stack([images(int(row)) for row in np.ravel(episodes.support[e])])
-        query = torch.stack([images(int(row)) for row in episodes.query[e]])
-        scores = log_scores(model, support.unflatten(0, (ways, -1)).to(where), query.to(where), generator=generator,
-                            **settings)
-        correct.append(int((scores.choice.cpu() == torch.arange(ways, device="cpu")).sum()))
-        now, share = time.monotonic(), sum(correct) / (ways * len(correct))
-        spent = minutes is not None and now - began > 60 * minutes
-        if bar is not None:
-            bar.set_postfix_str(f"{share:.1%} right", refresh=False)
-            bar.update()
-        elif now - shown > log_seconds or spent or e + 1 == total:
-            left = (now - began) / (e + 1) * (total - e - 1)
-            print(f"{label}: episode {e + 1} of {total}, {share:.1%} right, {left / 60:.1f} min left", flush=True)
-            shown = now
-        if spent:
-            break
-    if bar is not None:
-        bar.close()
+    ways, correct, began = episodes.query.shape[1], [], time.monotonic()
+
+    def right() -> str:
+        return f"{sum(correct) / (ways * len(correct)):.1%} right"
+
+    with Progress(label, total, "episode", log_seconds=log_seconds, show=show) as progress:
+        for e in range(total):
+            support = torch.stack([images(int(row)) for row in np.ravel(episodes.support[e])])
+            query = torch.stack([images(int(row)) for row in episodes.query[e]])
+            scores = log_scores(model, support.unflatten(0, (ways, -1)).to(where), query.to(where),
+                                generator=generator, **settings)
+            correct.append(int((scores.choice.cpu() == torch.arange(ways, device="cpu")).sum()))
+            progress.reach(e + 1, right)
+            if minutes is not None and time.monotonic() - began > 60 * minutes:
+                progress.tell(right())
+                break
     shares = np.array(correct) / ways
     error = float(shares.std(ddof=1) / math.sqrt(len(shares))) if len(shares) > 1 else math.nan
     return Accuracy(float(shares.mean()), error, len(shares), tuple(correct), 1 / ways, len(shares) == total)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from oneshot_lib import text
 from oneshot_lib.files import say, shorten, write_whole
 from oneshot_lib.runs import places
 from oneshot_lib.runs.experiment import PRESETS, Experiment
@@ -143,10 +144,8 @@ def to_text(rows: list[dict]) -> str:
     blocks = []
     for heading, group in groups(rows):
         read = columns(group)
-        cells = [[name for name, _ in read]] + [[f(row) for _, f in read] for row in group]
-        widths = [max(len(line[i]) for line in cells) for i in range(len(read))]
-        lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells]
-        blocks.append("\n".join([heading, lines[0], "-" * (sum(widths) + 2 * len(widths) - 2), *lines[1:]]))
+        lines = text.columns([[f(row) for _, f in read] for row in group], [name for name, _ in read]).splitlines()
+        blocks.append("\n".join([heading, lines[0], "-" * max(map(len, lines)), *lines[1:]]))
     return "\n\n".join(blocks)
 
 
@@ -217,7 +216,7 @@ def write_tables(experiments: Iterable[Experiment]) -> list[Path]:
     readme = root / "README.md"
     if readme.is_file() and BEGIN in readme.read_text(encoding="utf-8"):
         written[readme] = render_readme(found, readme.read_text(encoding="utf-8"), experiments)
-    for path, text in written.items():
+    for path, content in written.items():
         (root / "results").mkdir(exist_ok=True)
-        write_whole(path, text)
+        write_whole(path, content)
     return list(written)

@@ -12,7 +12,6 @@ is equally hard for everybody.
 
 import io
 import json
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -35,6 +34,7 @@ from oneshot_lib.experiments.boutin.critics import (
 )
 from oneshot_lib.files import write_whole
 from oneshot_lib.models.critics import CriticConfig
+from oneshot_lib.progress import Progress
 from oneshot_lib.runs.records import Record
 from oneshot_lib.runs.run import Run, live_progress
 from oneshot_lib.streams import stream
@@ -174,12 +174,11 @@ def drawn_by_model(run: Run, row: tables.PlaneRow, rows: np.ndarray, model=None)
     draw = stream(run.seed, "exemplars")
     exemplars = data.binarise(run.images.grey(reduction_of(row))[rows], draw)
     generator = stream(run.seed, "drawings", device=run.device)
-    made, shown = [], time.monotonic()
-    for part in exemplars.split(max(1, BATCH // count)):
-        made.append(drawings(model, part.to(run.device), count, generator, **how_drawn(row)).cpu())
-        if time.monotonic() - shown > 10:
-            shown = time.monotonic()
-            print(f"{row.name}: {sum(map(len, made))} of {len(exemplars)} characters drawn", flush=True)
+    made: list[Tensor] = []
+    with Progress(row.name, len(exemplars), "character") as progress:
+        for part in exemplars.split(max(1, BATCH // count)):
+            made.append(drawings(model, part.to(run.device), count, generator, **how_drawn(row)).cpu())
+            progress.reach(sum(map(len, made)))
     return torch.cat(made).flip(-1) if row.mirrored else torch.cat(made)
 
 

@@ -1,7 +1,5 @@
 """Models over sets, trained and measured as Hewitt 2018, section 4.1, has it: what tables 1 and 2 are made of."""
 
-import contextlib
-import io
 import math
 from collections.abc import Callable, Iterator
 
@@ -128,9 +126,8 @@ def probe(run: Run, row: tables.SetRow, source) -> Callable[[nn.Module, int], di
     settings = run.settings
 
     def look(model: nn.Module, step: int) -> dict[str, float]:
-        with contextlib.redirect_stdout(io.StringIO()):  # what an evaluation says would break the progress line
-            found = accuracy(run, row, model, settings.support_size, limit=settings.probe_episodes, outer=1, inner=1,
-                             keep=0.0)
+        found = accuracy(run, row, model, settings.support_size, limit=settings.probe_episodes, show=False, outer=1,
+                         inner=1, keep=0.0)
         kl = class_kl(model, source, settings, min(200, settings.kl_supports), run.device, run.seed)
         return {"kl": kl.value, "accuracy": found.value}
 
@@ -154,7 +151,7 @@ def class_kl(model: nn.Module, source, settings, n: int, device: str = "cpu", se
 
 
 def accuracy(run: Run, row: tables.SetRow, model: nn.Module, shots: int, within: bool = False, limit: int | None = None,
-             half: str = "test", **scoring) -> Estimate:
+             half: str = "test", show: bool = True, **scoring) -> Estimate:
     """The share of queries given their class, %, over the first committed episodes of the run's split; its test
     characters, or its training ones by `half="train"`.
 
@@ -169,7 +166,7 @@ def accuracy(run: Run, row: tables.SetRow, model: nn.Module, shots: int, within:
     try:
         found = episode_accuracy(model, episodes, drawing(run, row), limit=limit or settings.episodes,
                                  generator=stream(run.seed, "noise", device=run.device),
-                                 label=f"{row.name}, {shots}-shot", **scoring)
+                                 label=f"{row.name}, {shots}-shot", show=show, **scoring)
     finally:
         model.product_dtype = before
     return Estimate(100 * found.value, 100 * found.error, found.n)

@@ -1,6 +1,5 @@
 """Few-shot models, trained and measured: what the paper's tasks are made of."""
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -24,6 +23,7 @@ from oneshot_lib.models.few_shot import (
     UnconditionalPixelCNN,
 )
 from oneshot_lib.models.meta_pixelcnn import MetaConfig, MetaPixelCNN
+from oneshot_lib.progress import Progress
 from oneshot_lib.runs.records import Record
 from oneshot_lib.runs.run import Run
 from oneshot_lib.streams import stream
@@ -153,14 +153,12 @@ def cues(run: Run, row: tables.FewShotRow, count: int, shots: int = 1) -> tuple[
 def nll(run: Run, row: tables.FewShotRow, model: FewShotPixelCNN, shots: int) -> Estimate:
     """-log p(x | s) of test drawings given so many of the same character, nats/dim; the error is over characters."""
     model.eval()
-    found, count, shown, pixels = [], 0, time.monotonic(), model.image_size**2
-    for x, support in test_tasks(run, row, shots):
-        found.append(-model.log_prob(x.to(run.device), support.to(run.device)).double().mean() / pixels)
-        count += len(x)
-        if time.monotonic() - shown > 10:
-            shown = time.monotonic()
-            print(f"{row.name}, {shots}-shot: {len(found)} characters, {torch.stack(found).mean():.4f} nats/dim",
-                  flush=True)
+    found, count, pixels = [], 0, model.image_size**2
+    with Progress(f"{row.name}, {shots}-shot", None, "character") as progress:
+        for x, support in test_tasks(run, row, shots):
+            found.append(-model.log_prob(x.to(run.device), support.to(run.device)).double().mean() / pixels)
+            count += len(x)
+            progress.reach(len(found), lambda: f"{torch.stack(found).mean():.4f} nats/dim")
     return _mean(torch.stack(found), count)
 
 
