@@ -11,13 +11,12 @@ ROOT = Path(__file__).parents[1]
 LIBRARY = "oneshot_lib"
 LONGEST = 450  # lines
 FLOORS = (  # from the ground up: a module imports its own floor and those below
-    ("choices", "files", "machine", "precision", "streams", "text"),
+    ("choices", "files", "machine", "precision", "progress", "streams", "text"),
     ("data", "distributions"),
     ("attention", "objectives"),
     ("models",),
-    ("progress",),
     ("evaluation", "plotting", "training", "weights"),
-    ("runs",),
+    ("asking", "runs"),
     ("experiments",),
     ("benchmarks", "widgets"),
     ("cli",),
@@ -25,7 +24,8 @@ FLOORS = (  # from the ground up: a module imports its own floor and those below
 # what a floor does not say: rooms side by side that know nothing of each other
 STRANGERS = {("data", "distributions"), ("distributions", "data"), ("attention", "objectives"),
              ("objectives", "attention"), ("training", "evaluation"), ("training", "weights"), ("weights", "training"),
-             ("plotting", "weights"), ("plotting", "training"), ("widgets", "benchmarks"), ("benchmarks", "widgets")}
+             ("plotting", "weights"), ("plotting", "training"), ("asking", "runs"), ("runs", "asking"),
+             ("widgets", "benchmarks"), ("benchmarks", "widgets")}
 
 
 def modules(root: Path = ROOT) -> dict[str, Path]:
