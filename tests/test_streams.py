@@ -107,7 +107,7 @@ def run():
     experiment = SimpleNamespace(reduction=lambda row: "28-area", split="30-20")
     settings = SimpleNamespace(joint_outer=1, joint_inner=1, joint_classes=2, drawings=2, outer=1, inner=1, keep=None,
                                most=None, ways=2, episodes=1)
-    return SimpleNamespace(images=images, experiment=experiment, settings=settings, seed=0, device="cpu",
+    return SimpleNamespace(dataset=images, experiment=experiment, settings=settings, seed=0, device="cpu",
                            products=torch.float32, split=SimpleNamespace(test=np.arange(4)))
 
 

@@ -89,7 +89,7 @@ class Settings:
         """The range of a setting, or None where the class does not say one of its own."""
         return next((vars(c)["ranges"][name] for c in cls.__mro__ if name in vars(c).get("ranges", {})), None)
 
-    def check_run(self, images, split: str) -> None:
+    def check_run(self, dataset, split: str) -> None:
         """Raises ValueError where a run would fail later: the settings ask for more than the data have, or do without
         what the notebook shows."""
 
@@ -141,7 +141,7 @@ class Experiment:
         """Whether the data are pictures: they have splits, preprocessings and a floor, and numbers have none."""
         return self.numbers is None
 
-    def images(self, preset: str, settings: Settings):
+    def dataset(self, preset: str, settings: Settings):
         """The data of a run. Only a quick one takes rendered ones where the published are not found; a laptop or full
         run raises DataError then, unless its `data` is "glyphs": its records are kept, and none is of Glyphs by
         mistake.

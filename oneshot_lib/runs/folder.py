@@ -22,8 +22,8 @@ ROOM = 0.004  # GB without which no run ends: weights, records, a notebook with 
 OWN = r"\.lock|\.command\.lock|\.live|\.partial-.*"  # may lie in a folder that no run has claimed yet
 
 
-def configuration(experiment: Experiment, preset: str, seed: int, settings: Settings, device: str, images) -> dict:
-    """Everything that decides a run's numbers; `images` is the data set it is made on."""
+def configuration(experiment: Experiment, preset: str, seed: int, settings: Settings, device: str, dataset) -> dict:
+    """Everything that decides a run's numbers; `dataset` is what it is made on."""
     return json.loads(
         json.dumps(
             {
@@ -31,7 +31,7 @@ def configuration(experiment: Experiment, preset: str, seed: int, settings: Sett
                 "preset": preset,
                 "seed": seed,
                 "device": device,
-                "data": {"name": images.name, "hash": images.hash},
+                "data": {"name": dataset.name, "hash": dataset.hash},
                 "settings": asdict(settings),
             }
         )

@@ -55,16 +55,16 @@ def launch(
     source = places.notebook(chosen.name)
     if minutes is not None and not 0 < minutes < math.inf:
         raise ValueError(f"minutes is {minutes:g}; expected a number above 0")
-    images = chosen.images(preset, settings)
-    settings.check_run(images, chosen.split)
+    dataset = chosen.dataset(preset, settings)
+    settings.check_run(dataset, chosen.split)
     for reduction in {chosen.reduction(row) for row in chosen.chosen(settings)} if chosen.pictures else ():
-        images.grey(reduction)
+        dataset.grey(reduction)
     if device != "cpu":
         from oneshot_lib.runs.run import check_device
 
         check_device(device)
     out = Path(out or Path("runs") / f"{chosen.name}-{preset}-seed{seed}").resolve()
-    claim(out, configuration(chosen, preset, seed, settings, device, images), chosen)
+    claim(out, configuration(chosen, preset, seed, settings, device, dataset), chosen)
     with _sole(out):
         if (out / "DONE").is_file():
             return _done(out, "was finished before")

@@ -37,7 +37,7 @@ class TimeSpent(Exception):
 
 
 class Run:
-    """What `start` returns. `settings`, `rows`, `images` (the data set) and, of pictures, `split` (its rows),
+    """What `start` returns. `settings`, `rows`, `dataset` and, of pictures, `split` (its rows),
     `train_images` and `test_images` (uint8, grey), `floor` (nats of each half).
     """
 
@@ -50,14 +50,14 @@ class Run:
         out: Path,
         device: str,
         minutes: float | None,
-        images,
+        dataset,
     ):
         self.experiment, self.preset, self.seed, self.settings = experiment, preset, seed, settings
-        self.out, self.device, self.images = out, device, images
+        self.out, self.device, self.dataset = out, device, dataset
         self.deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
         self.rows = experiment.chosen(settings)
         if experiment.pictures:
-            self.split = images.split(experiment.split)
+            self.split = dataset.split(experiment.split)
             self.train_images, self.test_images = (
                 self._half(experiment.preprocessing, half) for half in ("train", "test")
             )
@@ -65,7 +65,7 @@ class Run:
         self.notes: dict[str, list[str]] = {}  # what is to be said of a row in its records
         self.reports: dict[str, TrainingReport] = {}
         self.records: list[Record] = []
-        about = claim(out, configuration(experiment, preset, seed, settings, device, images), experiment)
+        about = claim(out, configuration(experiment, preset, seed, settings, device, dataset), experiment)
         self.commit, self.dirty = provenance(about["revisions"], experiment)
         self.products = self._products(about)
 
@@ -82,7 +82,7 @@ class Run:
 
     def _half(self, preprocessing: str, half: str) -> np.ndarray:
         limit = getattr(self.settings, f"{half}_images", None)
-        return self.images.grey(preprocessing)[getattr(self.split, half)[:limit]]
+        return self.dataset.grey(preprocessing)[getattr(self.split, half)[:limit]]
 
     def floor_of(self, preprocessing: str, half: str) -> float:
         """What binarisation costs every model of these images, nats an image; half is "train" or "test"."""
@@ -223,10 +223,10 @@ class Run:
             commit=self.commit,
             dirty=self.dirty,
             data={
-                "name": self.images.name,
+                "name": self.dataset.name,
                 "preprocessing": reduction,
                 "split": e.split,
-                "hash": self.images.hash,
+                "hash": self.dataset.hash,
             },
             floor=self._record_floor(reduction, metric, more.get("unit", "nats")),
             title=e.title,
@@ -281,14 +281,14 @@ def start(
     check_device(device)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    images = chosen.images(preset, settings)
+    dataset = chosen.dataset(preset, settings)
     if out is None:
         sweep_temporary()
         out = tempfile.mkdtemp(prefix=TEMPORARY)
         atexit.register(shutil.rmtree, out, ignore_errors=True)
     folder = Path(out).resolve()
     _hold(folder)
-    return Run(chosen, preset, seed, settings, folder, device, minutes, images)
+    return Run(chosen, preset, seed, settings, folder, device, minutes, dataset)
 
 
 def sweep_temporary(age: float = 60.0) -> None:

@@ -38,7 +38,7 @@ def test_every_encoding_is_a_row():
 def test_only_training_characters_are_asked_about(begin):
     by = encodings.Episodes(run := begin(episodes=2, ways=4))
     assert by.support.shape == by.query.shape == (2, 4)
-    index = run.images.class_index
+    index = run.dataset.class_index
     assert np.array_equal(index[by.support], index[by.query]) and not np.array_equal(by.support, by.query)
     assert not set(index[by.support].ravel()) & set(index[run.split.test])  # the fault: the episodes of table 2
 
@@ -53,7 +53,7 @@ def test_a_drawing_has_one_file_in_an_encoding(begin):
 
 def test_what_is_not_prepared_is_the_page_reduced(begin):
     run = begin()
-    wanted = data.preprocess(run.images.images[40:41], "28-nearest")[0] // 255
+    wanted = data.preprocess(run.dataset.images[40:41], "28-nearest")[0] // 255
     assert np.array_equal(encodings.prepared(run, tables.KEPT, 40), wanted)
 
 

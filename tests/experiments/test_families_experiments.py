@@ -91,7 +91,7 @@ class Trainings:
     def __init__(self, bounds):
         self.bounds, self.notes, self.reports, self.seen = bounds, {}, {}, []
         self.settings = settings(support_sizes=list(bounds), runs=3)
-        self.images = SimpleNamespace(train={"gaussian": torch.zeros(4, 60)})
+        self.dataset = SimpleNamespace(train={"gaussian": torch.zeros(4, 60)})
 
     def train(self, row, model, objective, *, attempt, metric):
         size = int(row.key.removeprefix("gaussian-vhe/support"))
@@ -148,7 +148,7 @@ def test_another_device_is_refused():
 
 
 def measured(model, family, size=1, **overrides):
-    run = SimpleNamespace(seed=0, settings=settings(**overrides), images=numbers.FamilyClasses(100, 100))
+    run = SimpleNamespace(seed=0, settings=settings(**overrides), dataset=numbers.FamilyClasses(100, 100))
     return sweep.measure(run, row(f"{family}-vhe"), model, size), run
 
 
@@ -157,7 +157,7 @@ def test_a_silent_latent_is_chance_and_its_losses_are_those_of_one_distribution(
     for parameter in model.parameters():
         parameter.data.zero_()
     (kl, nll, error, joint), run = measured(model, "gaussian")
-    x = run.images.test["gaussian"]
+    x = run.dataset.test["gaussian"]
     one = -FAMILIES["gaussian"].log_prob(x, torch.zeros(2)).mean().item()
     assert kl.value == 0 and error.value == 50 and error.error == 0
     assert joint.value == pytest.approx(one, abs=1e-4) and nll.value == pytest.approx(one, abs=0.01)

@@ -112,7 +112,7 @@ def test_a_model_of_every_character_is_not_judged(begin):
     why = plane.left_out()
     for name in ("omniglot28-st-additive-t20", "omniglot28-st-cgru-t20"):
         assert why[name] == f"{name} was trained on drawings of every character."
-        assert not len(plane.unseen(run.images, plane.split_of(name)))
+        assert not len(plane.unseen(run.dataset, plane.split_of(name)))
         row = replace(ROWS["omniglot28-vhe-pixelcnn"], model=name)
         assert plane.record(run, row, plane.critics(run)) == [] == run.records
 

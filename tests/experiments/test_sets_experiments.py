@@ -281,7 +281,7 @@ def test_whole_classes_are_whole_and_of_the_test_characters(begin):
     found = list(sets.whole_classes(run, row, 4))
     assert len(found) == 4 and all(x.shape == (20, 1, 28, 28) for x in found)
     assert {x.unique().tolist() == [0, 1] for x in found} == {True}
-    binary = run.images.grey("28-nearest")[run.split.test] > 0
+    binary = run.dataset.grey("28-nearest")[run.split.test] > 0
     known = {drawing.tobytes() for drawing in binary}
     assert all((image[0] > 0).numpy().tobytes() in known for x in found for image in x)
 

@@ -245,20 +245,20 @@ def test_no_record_is_made_of_glyphs_by_mistake(nowhere, tmp_path, monkeypatch, 
 def test_glyphs_can_be_asked_for_and_a_quick_run_takes_them(nowhere, tmp_path, capsys, name):
     chosen = experiments.experiment(name)
     for preset in PRESETS:
-        assert chosen.images(preset, chosen.settings(preset, {"data": "glyphs"})).name == KINDS[name]
+        assert chosen.dataset(preset, chosen.settings(preset, {"data": "glyphs"})).name == KINDS[name]
     assert capsys.readouterr().err == ""  # whoever asks for them need not be warned
-    assert chosen.images("quick", chosen.settings("quick")).name == KINDS[name]
+    assert chosen.dataset("quick", chosen.settings("quick")).name == KINDS[name]
     said = capsys.readouterr().err
     assert (said.count("\n"), "there, found none" in said) == ((1, True) if nowhere else (0, False))
     with pytest.raises(ValueError, match="expected"):
-        chosen.images("quick", chosen.settings("quick", {"data": "published"}))
+        chosen.dataset("quick", chosen.settings("quick", {"data": "published"}))
     with pytest.raises(ValueError, match="unknown kind of data 'glyph'; did you mean 'glyphs'"):
         chosen.settings("quick", {"data": "glyph"})
 
 
 def test_an_experiment_without_pictures_has_no_choice_of_data():
     chosen = experiments.experiment("hewitt-figure3")
-    assert chosen.images("laptop", chosen.settings("laptop")).name
+    assert chosen.dataset("laptop", chosen.settings("laptop")).name
     with pytest.raises(ValueError, match="data is 'glyphs'; expected none: hewitt-figure3 draws its own"):
         chosen.settings("laptop", {"data": "glyphs"})
 

@@ -20,9 +20,9 @@ from oneshot_lib.streams import stream
 CLASSES = {"contrastive": ContrastiveCritic, "prototypical": PrototypicalCritic}
 
 
-def seen_drawings(images, preprocessing: str, rows: np.ndarray) -> Tensor:
+def seen_drawings(characters, preprocessing: str, rows: np.ndarray) -> Tensor:
     """Drawings of a `CharacterSet` as the critics see them: (N, 50, 50), uint8 of zeros and ones."""
-    grey = images.grey(preprocessing)
+    grey = characters.grey(preprocessing)
     parts = [as_seen(torch.from_numpy(grey[part]).float() / 255).byte() for part in np.array_split(rows, 20)]
     return torch.cat(parts)
 
@@ -30,10 +30,10 @@ def seen_drawings(images, preprocessing: str, rows: np.ndarray) -> Tensor:
 class Drawings:
     """The training drawings of a split, in batches for either critic."""
 
-    def __init__(self, images, preprocessing: str, rows: np.ndarray):
-        order = np.argsort(images.class_index[rows], kind="stable")
-        self.seen = seen_drawings(images, preprocessing, rows[order])
-        _, first, count = np.unique(images.class_index[rows[order]], return_index=True, return_counts=True)
+    def __init__(self, characters, preprocessing: str, rows: np.ndarray):
+        order = np.argsort(characters.class_index[rows], kind="stable")
+        self.seen = seen_drawings(characters, preprocessing, rows[order])
+        _, first, count = np.unique(characters.class_index[rows[order]], return_index=True, return_counts=True)
         self.first, self.count = torch.from_numpy(first), torch.from_numpy(count)
 
     def pairs(self, n: int, generator: torch.Generator) -> Tensor:
@@ -72,7 +72,7 @@ def objective(drawings: Drawings, network: str, settings: tables.CriticSettings,
 def trained(run: Run, row: tables.CriticRow) -> Critic:
     """The row's critic, trained, and the record of its objective, nats. Raises `TimeSpent` and `Diverged` as
     `run.train` does."""
-    drawings = Drawings(run.images, run.experiment.reduction(row), run.split.train)
+    drawings = Drawings(run.dataset, run.experiment.reduction(row), run.split.train)
     torch.manual_seed(run.seed)
     model = CLASSES[row.network](CriticConfig(channels=run.settings.channels))
     model = model.to(memory_format=torch.channels_last)
@@ -89,34 +89,34 @@ DRAWINGS = 20  # of each character that a person each has drawn
 QUICK_CHARACTERS, QUICK_TESTS = 10, 20  # enough to see that it runs
 
 
-def exemplar_rows(images, number: int = 0) -> np.ndarray:
+def exemplar_rows(characters, number: int = 0) -> np.ndarray:
     """One drawing of each test character of the weak split, as rows (K,): the typical one (`data.exemplars`), or the
     `number`-th after it."""
-    rows = data.exemplars(images)
+    rows = data.exemplars(characters)
     return rows - rows % DRAWINGS + (rows + number) % DRAWINGS
 
 
-def originals(images, rows: np.ndarray, preprocessing: str = "50-antialias") -> Tensor:
+def originals(characters, rows: np.ndarray, preprocessing: str = "50-antialias") -> Tensor:
     """Drawings as the critics look at them: (n, 50, 50), zeros and ones."""
-    return as_seen(torch.from_numpy(images.grey(preprocessing)[rows]).float() / 255)
+    return as_seen(torch.from_numpy(characters.grey(preprocessing)[rows]).float() / 255)
 
 
-def people(images, preprocessing: str, classes: np.ndarray, count: int = DRAWINGS,
+def people(characters, preprocessing: str, classes: np.ndarray, count: int = DRAWINGS,
            generator: torch.Generator | None = None) -> Tensor:
     """What people drew of each of `classes` (K,): (K, count, S, S) in [0, 1], the exemplar among them. `generator`
     binarises their grey pixels. Raises ValueError on more drawings than there are."""
     if not 1 <= count <= DRAWINGS:
         raise ValueError(f"count is {count}; expected 1 to {DRAWINGS}, a character has no more drawings")
-    grey = images.grey(preprocessing)[classes[:, None] * DRAWINGS + np.arange(count)]
+    grey = characters.grey(preprocessing)[classes[:, None] * DRAWINGS + np.arange(count)]
     return torch.from_numpy(grey).float() / 255 if generator is None else data.binarise(grey, generator)
 
 
-def control(drawn_by: str, images, exemplars: Tensor, classes: np.ndarray, count: int, *,
+def control(drawn_by: str, characters, exemplars: Tensor, classes: np.ndarray, count: int, *,
             generator: torch.Generator) -> Tensor:
     """The drawings of one of `tables.CONTROLS`: people's of `classes` (K,), or what is made of the `exemplars`
     (K, 50, 50) -> (K, count, 50, 50)."""
     if drawn_by == "people":
-        return people(images, "50-antialias", classes, count)
+        return people(characters, "50-antialias", classes, count)
     if drawn_by == "copies":
         return judging.copies(exemplars, count)
     make = {"shifted": judging.shifted, "flipped": judging.flipped}[drawn_by]
@@ -129,21 +129,21 @@ def record_controls(run: Run, row: tables.CriticRow, critic: Critic) -> list[Rec
 
     The quick preset asks about ten characters, twenty tests each.
     """
-    critic, images = critic.cpu().eval(), run.images
-    rows = exemplar_rows(images)
+    critic, characters = critic.cpu().eval(), run.dataset
+    rows = exemplar_rows(characters)
     own = np.arange(len(rows))
     if run.preset == "quick":
         own = own[np.linspace(0, len(rows) - 1, QUICK_CHARACTERS).round().astype(int)]
     tests = QUICK_TESTS if run.preset == "quick" else judging.TESTS
-    exemplars = originals(images, rows)
-    classes = images.class_index[rows][own]
+    exemplars = originals(characters, rows)
+    classes = characters.class_index[rows][own]
 
     def measure(drawn_by: str) -> Estimate:
         draw, tests_of = stream(run.seed, "drawings"), stream(run.seed, "tests")
         if drawn_by in tables.CONTROLS:
-            drawings = control(drawn_by, images, exemplars[own], classes, DRAWINGS, generator=draw)
+            drawings = control(drawn_by, characters, exemplars[own], classes, DRAWINGS, generator=draw)
         else:
-            drawings = people(images, drawn_by, classes)
+            drawings = people(characters, drawn_by, classes)
         if row.network == "contrastive":
             return mean_over_classes(judging.diversity(critic, drawings))
         return mean_over_classes(100 * judging.recognizability(critic, drawings, torch.from_numpy(own), exemplars,

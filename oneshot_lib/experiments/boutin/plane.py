@@ -121,21 +121,21 @@ def reduction_of(row: tables.PlaneRow) -> str:
     return "28-area" if name == "mnist" else reduction
 
 
-def unseen(images, split: str) -> np.ndarray:
+def unseen(characters, split: str) -> np.ndarray:
     """The test characters of the weak split that are test characters of `split` too: places among the exemplars.
 
     Of a split by drawings there are none: what it trains on are drawings of every character.
     """
-    held = images.split(split)
-    of_exemplars = images.class_index[exemplar_rows(images)]
-    return np.flatnonzero(~np.isin(of_exemplars, images.class_index[np.concatenate([held.train, held.unused])]))
+    held = characters.split(split)
+    of_exemplars = characters.class_index[exemplar_rows(characters)]
+    return np.flatnonzero(~np.isin(of_exemplars, characters.class_index[np.concatenate([held.train, held.unused])]))
 
 
 def asked(run: Run, row: tables.PlaneRow) -> dict[str, np.ndarray]:
     """Split -> which characters the row is judged on, as places among the exemplars; at most `characters` of each."""
     found = {}
     for split in (split_of(row.model),) if row.model else row.splits:
-        places = unseen(run.images, split)
+        places = unseen(run.dataset, split)
         limit = min(run.settings.characters or len(places), len(places))
         found[split] = places[np.linspace(0, len(places) - 1, limit).round().astype(int)] if limit else places
     return found
@@ -172,7 +172,7 @@ def drawn_by_model(run: Run, row: tables.PlaneRow, rows: np.ndarray, model=None)
     model = weights.load(row.model).to(run.device) if model is None else model
     count = run.settings.drawings
     draw = stream(run.seed, "exemplars")
-    exemplars = data.binarise(run.images.grey(reduction_of(row))[rows], draw)
+    exemplars = data.binarise(run.dataset.grey(reduction_of(row))[rows], draw)
     generator = stream(run.seed, "drawings", device=run.device)
     made: list[Tensor] = []
     with Progress(row.name, len(exemplars), "character") as progress:
@@ -186,12 +186,12 @@ def drawn(run: Run, row: tables.PlaneRow, rows: np.ndarray) -> Tensor:
     """The row's drawings of the exemplars in `rows` of the data set: (K, count, S, S) in [0, 1]."""
     if row.drawn_by == "model":
         return drawn_by_model(run, row, rows)
-    count, classes = run.settings.drawings, run.images.class_index[rows]
+    count, classes = run.settings.drawings, run.dataset.class_index[rows]
     draw = stream(run.seed, "drawings")
     if row.preprocessing is not None:
-        return people(run.images, row.preprocessing, classes, min(count, DRAWINGS), draw if row.binary else None)
+        return people(run.dataset, row.preprocessing, classes, min(count, DRAWINGS), draw if row.binary else None)
     count = min(count, DRAWINGS) if row.drawn_by == "people" else count
-    return control(row.drawn_by, run.images, originals(run.images, rows), classes, count, generator=draw)
+    return control(row.drawn_by, run.dataset, originals(run.dataset, rows), classes, count, generator=draw)
 
 
 # --- judging ----------------------------------------------------------------------------------------------------------
@@ -222,12 +222,12 @@ def judgement(run: Run, row: tables.PlaneRow, by: Critics, number: int = 0) -> J
             if str(kept["about"]) == about:
                 return Judgement(*(kept[name] for name in Judgement._fields))
     run.check_time(f"the drawings of {row.name}")
-    rows = exemplar_rows(run.images, number)
+    rows = exemplar_rows(run.dataset, number)
     own = np.unique(np.concatenate(list(asked(run, row).values())))
     with live_progress():
         made = drawn(run, row, rows[own])
-        point = judging.judge(by.contrastive, by.prototypical, made, torch.from_numpy(own), originals(run.images, rows),
-                              tests=run.settings.tests, ways=run.settings.ways,
+        point = judging.judge(by.contrastive, by.prototypical, made, torch.from_numpy(own),
+                              originals(run.dataset, rows), tests=run.settings.tests, ways=run.settings.ways,
                               generator=stream(run.seed, "tests"))
     found = Judgement(own, point.diversity_of.numpy(), point.recognizability_of.numpy(),
                       (255 * made[:KEPT]).round().byte().numpy())
@@ -242,7 +242,7 @@ def sheet(run: Run, row: tables.PlaneRow, by: Critics, count: int = 10) -> Tenso
     """The exemplar of the first character that a row is judged on, and what the row drew of it: (1 + count, 50, 50) in
     [0, 1], pixels enlarged as they are."""
     found = judgement(run, row, by)
-    exemplar = originals(run.images, exemplar_rows(run.images)[found.own[:1]])  # (1, 50, 50)
+    exemplar = originals(run.dataset, exemplar_rows(run.dataset)[found.own[:1]])  # (1, 50, 50)
     made = torch.from_numpy(found.shown[0][:count]).float() / 255
     enlarged = torch.nn.functional.interpolate(made[:, None], exemplar.shape[1:])[:, 0]
     return torch.cat([exemplar, enlarged])
@@ -261,8 +261,8 @@ def record(run: Run, row: tables.PlaneRow, by: Critics) -> list[Record]:
     more = {"notes": "; ".join([str(by), *_told(run, row)])}
     drawer = weights.manifest()[row.model]["sha256"] if row.model else None
     if row.model:
-        more["data"] = {"name": run.images.name, "preprocessing": reduction_of(row), "split": run.experiment.split,
-                        "hash": run.images.hash}
+        more["data"] = {"name": run.dataset.name, "preprocessing": reduction_of(row), "split": run.experiment.split,
+                        "hash": run.dataset.hash}
     written = []
     for split, places in asked(run, row).items():
         axes = [torch.stack(parts).mean(0) for parts in zip(*(one.over(places) for one in judged), strict=True)]

@@ -39,8 +39,8 @@ class CriticSettings(Settings):
     queries: int = 5
     channels: int = 64
 
-    def check_run(self, images, split: str) -> None:
-        most = len(set(images.class_index[images.split(split).train].tolist()))
+    def check_run(self, dataset, split: str) -> None:
+        most = len(set(dataset.class_index[dataset.split(split).train].tolist()))
         if self.ways > most:
             raise ValueError(f"ways is {self.ways}; expected 2 to {most}, the number of characters to train on")
 
@@ -129,10 +129,10 @@ class PlaneSettings(Settings):
     ways: int = 20
     exemplars: int = 1
 
-    def check_run(self, images, split: str) -> None:
+    def check_run(self, dataset, split: str) -> None:
         from oneshot_lib import data
 
-        most = len(data.exemplars(images))
+        most = len(data.exemplars(dataset))
         if self.ways > most:
             raise ValueError(f"ways is {self.ways}; expected 2 to {most}, the number of exemplars")
 

@@ -26,7 +26,7 @@ BOUNDS = ("vhe", "neural-statistician")  # the objectives that bound a likelihoo
 
 def extended(run: Run, row: tables.SetRow) -> AugmentedCharacters:
     """The training drawings of a row, extended by 8 symmetries and the settings' affine maps (section 4.1)."""
-    return AugmentedCharacters(run.images, run.experiment.reduction(row), run.split.train, affine=run.settings.affine)
+    return AugmentedCharacters(run.dataset, run.experiment.reduction(row), run.split.train, affine=run.settings.affine)
 
 
 # --- training ---------------------------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ def accuracy(run: Run, row: tables.SetRow, model: nn.Module, shots: int, within:
     """
     settings = run.settings
     scoring = {name: getattr(settings, name) for name in ("outer", "inner", "keep", "most")} | scoring
-    episodes = data.evaluation_episodes(run.images, shots, within, run.experiment.split, half)
+    episodes = data.evaluation_episodes(run.dataset, shots, within, run.experiment.split, half)
     episodes = EvaluationEpisodes(*(part[:, : settings.ways] for part in episodes))
     before, model.product_dtype = model.product_dtype, run.products
     try:
@@ -174,17 +174,17 @@ def accuracy(run: Run, row: tables.SetRow, model: nn.Module, shots: int, within:
 
 def drawing(run: Run, row: tables.SetRow) -> Callable[[int], Tensor]:
     """row of the data set -> its drawing, (1, S, S) of zeros and ones; grey ones are binarised anew at each call."""
-    grey, generator = run.images.grey(run.experiment.reduction(row)), stream(run.seed, "pixels")
+    grey, generator = run.dataset.grey(run.experiment.reduction(row)), stream(run.seed, "pixels")
     return lambda number: data.binarise(grey[number][None], generator)
 
 
 def whole_classes(run: Run, row: tables.SetRow, limit: int | None = None) -> Iterator[Tensor]:
     """Whole test classes, (20, 1, S, S) each, binarised once; of all of them `limit`, evenly spaced."""
     image, test = drawing(run, row), run.split.test
-    classes = np.unique(run.images.class_index[test])
+    classes = np.unique(run.dataset.class_index[test])
     chosen = np.linspace(0, len(classes) - 1, min(limit or len(classes), len(classes))).round().astype(int)
     for index in classes[chosen]:
-        rows = test[run.images.class_index[test] == index]
+        rows = test[run.dataset.class_index[test] == index]
         yield torch.stack([image(int(number)) for number in rows]).to(run.device)
 
 
@@ -243,7 +243,7 @@ def record_joint(run: Run, row: tables.SetRow, model: nn.Module) -> list[Record]
 
 def cues(run: Run, row: tables.SetRow, count: int, shots: int = 1) -> Tensor:
     """Support drawings of the first committed episode's first classes: (count, shots, 1, S, S)."""
-    episodes, image = data.evaluation_episodes(run.images, shots, split=run.experiment.split), drawing(run, row)
+    episodes, image = data.evaluation_episodes(run.dataset, shots, split=run.experiment.split), drawing(run, row)
     rows = episodes.support[0][:count]
     return torch.stack([torch.stack([image(int(number)) for number in group]) for group in rows]).to(run.device)
 

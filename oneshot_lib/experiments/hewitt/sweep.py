@@ -24,7 +24,7 @@ def trained(run: Run, row: FamilyRow) -> dict[int, FamilyHomoencoder | None]:
     """
     if run.device != "cpu":
         raise ValueError(f"device is {run.device!r}; expected cpu: these models have a dozen weights")
-    settings, x = run.settings, run.images.train[row.family]
+    settings, x = run.settings, run.dataset.train[row.family]
     models, reports, notes = {}, {}, []
     for size in settings.support_sizes:
         here, found = replace(row, key=f"{row.key}/support{size}"), []
@@ -56,7 +56,7 @@ def measure(run: Run, row: FamilyRow, model: FamilyHomoencoder, support_size: in
     settings, generator = run.settings, stream(run.seed, "scores")
     found = torch.tensor([
         [scores(model, block, support_size, generator, draws=settings.draws) for _ in range(settings.supports)]
-        for block in run.images.test[row.family].chunk(BLOCKS)
+        for block in run.dataset.test[row.family].chunk(BLOCKS)
     ], dtype=torch.float64).mean(1)  # (blocks, 4)
     found[:, 2] *= 100
     return [Estimate(x.mean().item(), (x.std() / BLOCKS**0.5).item(), CLASSES) for x in found.T]
@@ -82,4 +82,4 @@ def record(run: Run, row: FamilyRow, models: dict[int, FamilyHomoencoder | None]
 def truth(run: Run, family: str, points: int = 501) -> float:
     """The NLL of the test classes under the prior that they come from, nats an element: no model gets below on
     average."""
-    return -FAMILIES[family].log_marginal(run.images.test[family], points).mean().item() / ELEMENTS
+    return -FAMILIES[family].log_marginal(run.dataset.test[family], points).mean().item() / ELEMENTS

@@ -108,7 +108,7 @@ class ObjectiveSettings(SetSettings):
     probes: int = 20
     probe_episodes: int = 10
 
-    def check_run(self, images, split: str) -> None:
+    def check_run(self, dataset, split: str) -> None:
         if not self.probes:
             raise ValueError("probes is 0; expected at least 1, which the failure curves are drawn from")
 

@@ -28,7 +28,7 @@ class Episodes:
 
     def __init__(self, run: Run):
         self.run, self.model = run, weights.load(run.settings.model)
-        found = data.evaluation_episodes(run.images, split=run.experiment.split, half="train")
+        found = data.evaluation_episodes(run.dataset, split=run.experiment.split, half="train")
         self.support, self.query = (part[: run.settings.episodes, : run.settings.ways]
                                     for part in (found.support[:, :, 0], found.query))
         self._images: dict[str, dict[int, np.ndarray]] = {}
@@ -50,7 +50,7 @@ def prepared(run: Run, encoding: str, row: int) -> np.ndarray:
 
     The same drawing has the same file in every call. What can't be prepared is a blank page.
     """
-    drawing, reduction = run.images.images[row], run.experiment.preprocessing
+    drawing, reduction = run.dataset.images[row], run.experiment.preprocessing
     if encoding == tables.KEPT:
         return data.preprocess(drawing[None], reduction)[0] // 255
     grey = encode(drawing, encoding, np.random.default_rng([run.seed, row]))

@@ -92,7 +92,7 @@ def objective(tasks: Tasks, settings: tables.FewShotSettings, device: str = "cpu
 def trained(run: Run, row: tables.FewShotRow) -> FewShotPixelCNN:
     """The row's model, trained, and the record of its training objective, nats/dim. Raises `TimeSpent` and `Diverged`
     as `run.train` does."""
-    tasks = Tasks(run.images, run.experiment.reduction(row), run.split.train, run.settings.mirror)
+    tasks = Tasks(run.dataset, run.experiment.reduction(row), run.split.train, run.settings.mirror)
     torch.manual_seed(run.seed)
     model = network(run, row)
     maximised = objective(tasks, run.settings, run.device, run.settings.targets_of(row))
@@ -122,8 +122,8 @@ def test_tasks(run: Run, row: tables.FewShotRow, shots: int,
     In the mirror, every drawing is the support of one target. Raises ValueError where nothing is left for a target.
     """
     settings, test = run.settings, run.split.test
-    tasks = Tasks(run.images, run.experiment.reduction(row), test, settings.mirror)
-    index = run.images.class_index[test]
+    tasks = Tasks(run.dataset, run.experiment.reduction(row), test, settings.mirror)
+    index = run.dataset.class_index[test]
     known = np.unique(index)
     limit = min(classes or settings.test_classes or len(known), len(known))
     for k in known[np.linspace(0, len(known) - 1, limit).round().astype(int)]:
@@ -208,9 +208,9 @@ def record_columns(run: Run, row: tables.FewShotRow, model: AttentionPixelCNN) -
 def accuracy(run: Run, row: tables.FewShotRow, model: FewShotPixelCNN, shots: int, within: bool = False) -> Estimate:
     """The share of queries given their class, %, over the first committed episodes of the run's split."""
     settings = run.settings
-    episodes = data.evaluation_episodes(run.images, shots, within, split=run.experiment.split)
+    episodes = data.evaluation_episodes(run.dataset, shots, within, split=run.experiment.split)
     episodes = EvaluationEpisodes(*(part[:, : settings.ways] for part in episodes))
-    grey, draw = run.images.grey(run.experiment.reduction(row)), stream(run.seed, "pixels")
+    grey, draw = run.dataset.grey(run.experiment.reduction(row)), stream(run.seed, "pixels")
     found = episode_accuracy(model, episodes, lambda number: data.binarise(grey[number][None], draw),
                              limit=settings.episodes, generator=stream(run.seed, "noise", device=run.device),
                              label=f"{row.name}, {shots}-shot")

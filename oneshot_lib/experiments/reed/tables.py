@@ -76,7 +76,7 @@ class FewShotSettings(Settings):
             raise ValueError(f"shots is {self.shots}; expected numbers of at most {DRAWINGS - served}, which leave "
                              f"{served} of a character's {DRAWINGS} drawings as targets")
 
-    def check_run(self, images, split: str) -> None:
+    def check_run(self, dataset, split: str) -> None:
         if self.batch_groups < 2:
             raise ValueError(f"batch_groups is {self.batch_groups}; expected at least 2, batch norm takes two sets")
 
