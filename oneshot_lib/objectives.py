@@ -86,6 +86,11 @@ class SetObjective:
         """Where `ClassRows.minibatch` takes x from: "class" or "support"."""
         return "class" if self.resample else "support"
 
+    @property
+    def bounds(self) -> bool:
+        """Whether its mean bounds a likelihood, of X or of D: where x and the price are of the same set."""
+        return self.resample == self.rescale
+
 
 SET_OBJECTIVES = {
     "vhe": SetObjective("Variational Homoencoder", resample=True, rescale=True),  # eq. 15

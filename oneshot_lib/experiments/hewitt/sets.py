@@ -21,7 +21,6 @@ from oneshot_lib.streams import stream
 from oneshot_lib.training import Diverged, load_tensors
 
 CLASSES = {"pixelcnn": PixelCNNHomoencoder, "deconvolutional": DeconvolutionalHomoencoder}
-BOUNDS = ("vhe", "neural-statistician")  # the objectives that bound a likelihood: the other two bound nothing
 
 
 def extended(run: Run, row: tables.SetRow) -> AugmentedCharacters:
@@ -77,7 +76,7 @@ def trained(run: Run, row: tables.SetRow) -> nn.Module:
     settings, source = run.settings, extended(run, row)
     maximised = objective(source, row.objective, settings, run.device)
     runs, probes = getattr(settings, "runs", 1), getattr(settings, "probes", 0)
-    kind = "running bound" if row.objective in BOUNDS else "running mean"
+    kind = "running bound" if SET_OBJECTIVES[row.objective].bounds else "running mean"
     options = {"metric": ("train NLL", kind), "start_from": weights_before(run, row)}
     if probes:
         options |= {"probe": probe(run, row, source), "probe_every": max(1, settings.steps(row) // probes)}
