@@ -1,5 +1,6 @@
 # make book   execute the book and build its site        make lab     open it in JupyterLab
 # make test   every check there is                       make bench   measure speed and memory
+# make test-quick      the library's tests without the slow ones: while one works on it
 # make test-portable   what computes, as processors with SSE or AVX2 alone round
 #
 # Each target first sets up .venv from requirements.lock, where it is missing or out of date. Another Python than
@@ -15,7 +16,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u 2>/dev/null)),--allow-root)
 # Two workers share the cores: one thread each.
 TWO := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-# Tests that compute nothing: pages and pairs. All others run as older processors round, too.
+# Tests that compute nothing: pages and pairs. All others are the library's, and run as older processors round, too.
 NOT_NUMERIC := tests/browser tests/test_site.py tests/test_build.py tests/test_book.py
 # What torch, oneDNN, MKL and NumPy may use of the processor: SSE alone, and AVX2. MKL_CBWR is for processors other than
 # Intel's, where MKL_ENABLE_INSTRUCTIONS does nothing.
@@ -23,14 +24,16 @@ SSE := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTI
   NPY_DISABLE_CPU_FEATURES="X86_V3 X86_V4 AVX512_ICL AVX512_SPR"
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 \
   NPY_DISABLE_CPU_FEATURES="X86_V4 AVX512_ICL AVX512_SPR"
-NUMERIC := -q -n 2 $(addprefix --ignore=,$(NOT_NUMERIC))
+LIBRARY := -q -n 2 $(addprefix --ignore=,$(NOT_NUMERIC))
+DOCTESTS := -q --doctest-modules --ignore=oneshot_lib/__main__.py oneshot_lib
 
-.PHONY: help book test test-portable lab bench notebooks lock clean
+.PHONY: help book test test-quick test-portable lab bench notebooks lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make book       execute the chapters (quick preset) and build the site in _build/html"
 	@echo "make test       ruff, tests, notebooks, the site and its pages in a browser"
+	@echo "make test-quick the library's tests without the slow ones, ruff and the docstrings' examples"
 	@echo "make test-portable   what computes, tested as processors with SSE or AVX2 alone round"
 	@echo "make lab        open the book in JupyterLab"
 	@echo "make bench      measure speed and memory"
@@ -52,19 +55,25 @@ $(READY): requirements.lock pyproject.toml
 book: $(READY)
 	@$(BIN)/python book/build.py
 
+# What the browser sees is a site of the outputs that the notebooks hold: nbval computes them again, and once is enough.
+# One worker keeps JupyterLab (--dist loadgroup).
 test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/python book/build.py --check
-	$(TWO) $(PYTEST) -q -n 2 --ignore=tests/test_site.py --ignore=tests/browser
-	$(TWO) $(PYTEST) -q --doctest-modules --ignore=oneshot_lib/__main__.py oneshot_lib
+	$(BIN)/python book/build.py --stored
+	$(TWO) $(PYTEST) -q -n 2 --dist loadgroup
+	$(TWO) $(PYTEST) $(DOCTESTS)
 	$(TWO) $(PYTEST) -q --nbval-lax --nbval-current-env --nbval-cell-timeout 120 \
 	  --nbval-sanitize-with tests/sanitize.cfg -n 2 --dist loadfile book/
-	$(BIN)/python book/build.py
-	$(TWO) $(PYTEST) -q -n 2 tests/test_site.py tests/browser
+
+test-quick: $(READY)
+	$(BIN)/ruff check .
+	$(TWO) $(PYTEST) $(LIBRARY) -m "not slow"
+	$(TWO) $(PYTEST) $(DOCTESTS)
 
 test-portable: $(READY)
-	$(TWO) $(SSE) $(PYTEST) $(NUMERIC)
-	$(TWO) $(AVX2) $(PYTEST) $(NUMERIC)
+	$(TWO) $(SSE) $(PYTEST) $(LIBRARY)
+	$(TWO) $(AVX2) $(PYTEST) $(LIBRARY)
 
 # The kernel of this environment first, whatever other python3 JUPYTER_PATH or the user's own kernels have.
 lab: export JUPYTER_PATH := $(CURDIR)/$(VENV)/share/jupyter$(if $(JUPYTER_PATH),:$(JUPYTER_PATH))

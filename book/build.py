@@ -2,6 +2,8 @@
 
     python book/build.py            what `make book` runs: execute what changed, then build the site
     python book/build.py --save     execute what changed, and put the outputs into book/*.ipynb
+    python book/build.py --stored   build a site in _build/stored from the outputs in book/*.ipynb, execute nothing:
+                                    what the site's tests look at
     python book/build.py --sync     bring the notebooks up to their Markdown twins (outputs of cells that did
                                     not change stay); with --from-notebook, the other way round
     python book/build.py --check    exit 1 where the halves of a pair have drifted apart
@@ -44,7 +46,7 @@ from pairs import (
 )
 
 BUILD = ROOT / "_build"
-SOURCE, SITE = BUILD / "source", BUILD / "html"
+STORED = BUILD / "stored"  # in its html the site of the outputs that the notebooks hold; _build/html is of new ones
 SECONDS_A_CHAPTER = 240
 SECONDS_A_CELL = 120  # as under nbval
 QUIET_SECONDS = 10  # a word on what is running at least this often
@@ -55,7 +57,7 @@ def say(text: str) -> None:
 
 
 @dataclass
-class Run:
+class Execution:
     """One notebook, executed in a process of its own."""
 
     name: str
@@ -122,93 +124,98 @@ class Run:
         return None
 
 
-def execute(runs: list[Run], at_once: int) -> list[str]:
+def execute(notebooks: list[Execution], at_once: int) -> list[str]:
     """Run notebooks, `at_once` at a time, and say all the time which; return what failed, and why."""
-    waiting, running, failures, spoken = list(runs), [], [], time.monotonic()
+    waiting, running, failures, spoken = list(notebooks), [], [], time.monotonic()
     try:
         while waiting or running:
             while waiting and len(running) < at_once:
                 running.append(waiting.pop(0))
                 running[-1].start()
                 say(f"  {running[-1].name:<36} running")
-            for run in [r for r in running if r.process.poll() is not None or r.seconds > SECONDS_A_CHAPTER]:
-                failure = run.finish()
-                running.remove(run)
+            for one in [o for o in running if o.process.poll() is not None or o.seconds > SECONDS_A_CHAPTER]:
+                failure = one.finish()
+                running.remove(one)
                 failures += [failure] if failure else []
-                say(f"  {run.name:<36} {'FAILED' if failure else 'done'} in {run.seconds:.1f} s")
+                say(f"  {one.name:<36} {'FAILED' if failure else 'done'} in {one.seconds:.1f} s")
                 spoken = time.monotonic()
             if running and time.monotonic() - spoken > QUIET_SECONDS:
-                say("  still running: " + ", ".join(f"{run.name} ({run.seconds:.0f} s)" for run in running))
+                say("  still running: " + ", ".join(f"{one.name} ({one.seconds:.0f} s)" for one in running))
                 spoken = time.monotonic()
             time.sleep(0.1)
     finally:
-        for run in running:
-            run.stop()
+        for one in running:
+            one.stop()
     return failures
 
 
-def execute_book(names: list[str], everything: bool, at_once: int) -> list[Run]:
+def execute_book(names: list[str], everything: bool, at_once: int) -> list[Execution]:
     """Execute the notebooks that changed; raise with every failure where one fails."""
     for name in names:
         if not notebook_of(name).exists():
             raise BookError(f"{name}.ipynb is missing: `python book/build.py --sync` makes it from its twin")
-    runs = [Run(name, state(name)) for name in names]
-    stale = [run for run in runs if everything or not run.is_fresh()]
-    unchanged = f", {len(runs) - len(stale)} unchanged" if len(stale) < len(runs) else ""
-    say(f"book: {len(stale)} of {len(runs)} notebooks to run{unchanged}")
+    executions = [Execution(name, state(name)) for name in names]
+    stale = [one for one in executions if everything or not one.is_fresh()]
+    unchanged = f", {len(executions) - len(stale)} unchanged" if len(stale) < len(executions) else ""
+    say(f"book: {len(stale)} of {len(executions)} notebooks to run{unchanged}")
     began = time.monotonic()
     if failures := execute(stale, at_once):
         raise BookError("\n\n".join(failures))
     if stale:
         say(f"book: {len(stale)} notebooks ran in {time.monotonic() - began:.0f} s")
-    return runs
+    return executions
 
 
-def lay_out_source(runs: list[Run]) -> str:
-    """Put what Sphinx reads into _build/source, the executed notebooks among it; return a hash of it all."""
+def lay_out_source(notebooks: dict[str, Path], source: Path) -> str:
+    """Put what Sphinx reads into `source`, each notebook as the file that is given; return a hash of it all."""
     missing = [name for name in pages() if not (notebook_of(name).exists() or markdown_of(name).exists())]
     if missing:
         raise BookError(f"_toc.yml names pages that are not there: {', '.join(missing)}")
-    shutil.rmtree(SOURCE, ignore_errors=True)
+    shutil.rmtree(source, ignore_errors=True)
     left_out = shutil.ignore_patterns("*.py", "__pycache__", ".*", "*.ipynb")
-    shutil.copytree(ROOT / "book", SOURCE / "book", ignore=left_out)
+    shutil.copytree(ROOT / "book", source / "book", ignore=left_out)
     for name in ("conf.py", "_toc.yml", "references.bib"):
-        shutil.copy(ROOT / name, SOURCE / name)
-    for run in runs:
-        shutil.copy(run.executed, SOURCE / f"{run.name}.ipynb")
+        shutil.copy(ROOT / name, source / name)
+    for name, file in notebooks.items():
+        shutil.copy(file, source / f"{name}.ipynb")
     everything = hashlib.sha256((ROOT / "requirements.lock").read_bytes())
-    for path in sorted(path for path in SOURCE.rglob("*") if path.is_file()):
-        everything.update(path.relative_to(SOURCE).as_posix().encode() + b"\0" + path.read_bytes())
+    for path in sorted(path for path in source.rglob("*") if path.is_file()):
+        everything.update(path.relative_to(source).as_posix().encode() + b"\0" + path.read_bytes())
     return everything.hexdigest()
 
 
-def build_site(runs: list[Run]) -> None:
-    """Build the site afresh, a warning being an error, and put it in place only when it is whole."""
-    wanted, stamp, began = lay_out_source(runs), BUILD / "site.json", time.monotonic()
-    if stamp.exists() and SITE.is_dir() and json.loads(stamp.read_text()) == wanted:
+def build_site(notebooks: dict[str, Path], place: Path) -> Path:
+    """Build the site afresh, a warning being an error, and put it in `place`/html only when it is whole; return that.
+
+    `notebooks` has of each name the file with its outputs.
+    """
+    source, site, stamp, began = place / "source", place / "html", place / "site.json", time.monotonic()
+    wanted = lay_out_source(notebooks, source)
+    if stamp.exists() and site.is_dir() and json.loads(stamp.read_text()) == wanted:
         say("site: unchanged")
-        return
+        return site
     say(f"site: building {len(pages())} pages")
-    fresh = BUILD / "html.partial"
+    fresh = place / "html.partial"
     shutil.rmtree(fresh, ignore_errors=True)
     sphinx = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q", "-E"]
-    finished = subprocess.run([*sphinx, "-d", str(BUILD / "doctrees"), str(SOURCE), str(fresh)], check=False)
+    finished = subprocess.run([*sphinx, "-d", str(place / "doctrees"), str(source), str(fresh)], check=False)
     if finished.returncode:
-        raise BookError("the site was not built; what lies in _build/source is a copy of book/")
+        raise BookError(f"the site was not built; what lies in {source.relative_to(ROOT)} is a copy of book/")
     stamp.unlink(missing_ok=True)
-    shutil.rmtree(SITE, ignore_errors=True)
-    fresh.rename(SITE)
+    shutil.rmtree(site, ignore_errors=True)
+    fresh.rename(site)
     stamp.write_text(json.dumps(wanted))
     say(f"site: built in {time.monotonic() - began:.1f} s")
+    return site
 
 
-def save(runs: list[Run]) -> None:
+def save(executions: list[Execution]) -> None:
     """Put the executed notebooks' outputs into the committed ones."""
-    for run in runs:
-        committed, executed = notebook_of(run.name), read_notebook(run.executed)
-        if committed.read_text(encoding="utf-8") != run.executed.read_text(encoding="utf-8"):
+    for one in executions:
+        committed, executed = notebook_of(one.name), read_notebook(one.executed)
+        if committed.read_text(encoding="utf-8") != one.executed.read_text(encoding="utf-8"):
             write_notebook(executed, committed)
-            say(f"  {run.name}.ipynb saved with its outputs")
+            say(f"  {one.name}.ipynb saved with its outputs")
 
 
 @contextlib.contextmanager
@@ -232,6 +239,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("names", nargs="*", help="notebooks (book/hidden-canvas); all of them where none is named")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--save", action="store_true", help="put the outputs into book/*.ipynb, build no site")
+    mode.add_argument("--stored", action="store_true", help="build the site of the stored outputs, execute nothing")
     mode.add_argument("--sync", action="store_true", help="write notebooks from their Markdown twins, execute nothing")
     mode.add_argument("--check", action="store_true", help="only compare the halves of each pair")
     parser.add_argument("--from-notebook", action="store_true", help="with --sync: write the Markdown instead")
@@ -248,14 +256,17 @@ def main(arguments: list[str] | None = None) -> None:
         if differences := [line for name in names for line in drift(name)]:
             raise BookError("\n".join(differences))
         say(f"{len(names)} pairs agree")
+    elif options.stored:
+        with alone():
+            build_site({name: notebook_of(name) for name in notebooks()}, STORED)
     else:
         with alone():
-            runs = execute_book(names, options.force, options.jobs)
+            executions = execute_book(names, options.force, options.jobs)
             if options.save:
-                save(runs)
+                save(executions)
             elif not options.names:
-                build_site(runs)
-                say(f"Open {(SITE / 'index.html').as_uri()}")
+                site = build_site({one.name: one.executed for one in executions}, BUILD)
+                say(f"Open {(site / 'index.html').as_uri()}")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 from pairs import ROOT, cell_metadata, notebook_of, read_notebook
 
 LIBRARY = ROOT / "oneshot_lib"
+READS_RECORDS = "runs/results.py"  # of the library's modules, the one that reads results/
 
 
 @cache
@@ -38,25 +39,37 @@ def imported(source: str, package: str = "") -> set[str]:
             above = package.split(".")
             parent = above[: len(above) - node.level + 1] if node.level else []
             stem = ".".join([*parent, *([node.module] if node.module else [])])
-            names |= {stem} | {f"{stem}.{alias.name}" for alias in node.names}
+            names |= {f"{stem}.{alias.name}" for alias in node.names}  # and with it all that stand before a dot
     return {name for name in names if name == "*" or name.split(".")[0] == "oneshot_lib"}
+
+
+def waits_for_names(file: Path | None) -> bool:
+    """Whether a package loads its modules when it is asked for a name: importing it alone then loads none of them."""
+    text = file.read_text(encoding="utf-8") if file and file.name == "__init__.py" else ""
+    return "def __getattr__(" in text and "import_module" in text
 
 
 def modules(source: str) -> set[Path]:
     """The library's modules that code rests on, directly or through others."""
-    found, waiting = set(), imported(source)
+    found, waiting, seen = set(), imported(source), set()
     while waiting:
         dotted = waiting.pop()
         if dotted == "*":
             return {path for path in LIBRARY.rglob("*.py")}
+        seen.add(dotted)
         parts = dotted.split(".")
+        asked = dotted if module_file(dotted) else ".".join(parts[:-1])
+        if waits_for_names(package := module_file(asked)):  # by a name that is none of a module's: by any of them
+            waiting |= {f"{asked}.{path.stem}" for path in package.parent.glob("*.py")} - seen
+            waiting |= {f"{asked}.{path.parent.name}" for path in package.parent.glob("*/__init__.py")} - seen
         for size in range(1, len(parts) + 1):
             name = ".".join(parts[:size])
             file = module_file(name)
             if file and file not in found:
                 found.add(file)
                 package = name if file.name == "__init__.py" else name.rpartition(".")[0]
-                waiting |= imported(file.read_text(encoding="utf-8"), package)
+                more = imported(file.read_text(encoding="utf-8"), package)
+                waiting |= (more - {"*"} if waits_for_names(file) else more) - seen
     return found
 
 
@@ -65,7 +78,7 @@ def files(source: str) -> set[Path]:
     code = modules(source)
     folders = {file.parent for file in code} - {LIBRARY}
     beside = {path for folder in folders for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"}
-    records = set((ROOT / "results").rglob("*.json")) if LIBRARY / "results.py" in code else set()
+    records = set((ROOT / "results").rglob("*.json")) if LIBRARY / READS_RECORDS in code else set()
     return code | {path for path in beside if path.suffix != ".py"} | records
 
 

@@ -78,6 +78,35 @@ def test_a_notebook_whose_imports_cannot_be_told_rests_on_everything(library, so
     assert library / "oneshot_lib/unused.py" in depends.modules(source)
 
 
+def test_a_package_that_waits_for_names_is_rested_on_as_far_as_it_is_asked(library):
+    models = library / "oneshot_lib/models"
+    models.mkdir()
+    waits = "import importlib\ndef __getattr__(name):\n    return importlib.import_module(f'.{name}', __name__)\n"
+    for name, text in {"__init__": waits, "a": "from oneshot_lib import pen", "b": "", "c/__init__": ""}.items():
+        (models / name).parent.mkdir(exist_ok=True)
+        (models / f"{name}.py").write_text(text)
+    (library / "oneshot_lib/__init__.py").write_text(waits)
+    below = {models / f"{name}.py" for name in ("__init__", "a", "b", "c/__init__")}
+    for source in ("from oneshot_lib.models import Model", "from oneshot_lib import models"):
+        assert depends.modules(source) >= below and library / "oneshot_lib/unused.py" not in depends.modules(source)
+    found = depends.modules("from oneshot_lib.models.a import Model")
+    assert found & below == {models / "__init__.py", models / "a.py"} and library / "oneshot_lib/ink.py" in found
+    assert library / "oneshot_lib/unused.py" in depends.modules("from oneshot_lib import load")
+
+
+def test_records_count_where_they_are_read(library):
+    for file in ("oneshot_lib/runs/__init__.py", f"oneshot_lib/{depends.READS_RECORDS}", "results/table/quick.json"):
+        (library / file).parent.mkdir(parents=True, exist_ok=True)
+        (library / file).write_text("")
+    record = library / "results/table/quick.json"
+    assert record in depends.files("from oneshot_lib.runs import results")
+    assert record not in depends.files("from oneshot_lib import pen")
+
+
+def test_records_are_read_where_it_is_said():
+    assert "book_results()" in (depends.LIBRARY / depends.READS_RECORDS).read_text()
+
+
 def test_outputs_of_a_notebook_do_not_change_its_state_and_its_cells_do(library):
     name = page(library, "1 + 1")
     before = state(name)
@@ -89,18 +118,19 @@ def test_outputs_of_a_notebook_do_not_change_its_state_and_its_cells_do(library)
 
 
 def executed(folder, *sources):
-    runs = [build.Run(page(folder, *sources), "state")]
-    return runs[0], build.execute(runs, 1)
+    one = build.Execution(page(folder, *sources), "state")
+    return one, build.execute([one], 1)
 
 
 def test_an_executed_notebook_leaves_its_source_alone_and_counts_as_fresh(library):
     name = page(library, "print(6 * 7)")
     before = pairs.notebook_of(name).read_text()
-    run = build.Run(name, "state")
-    assert build.execute([run], 1) == [] and run.is_fresh()
+    one = build.Execution(name, "state")
+    assert build.execute([one], 1) == [] and one.is_fresh()
     assert pairs.notebook_of(name).read_text() == before
-    assert pairs.read_notebook(run.executed).cells[0].outputs[0].text == "42\n"
-    assert not build.Run(name, "another state").is_fresh()
+    assert pairs.read_notebook(one.executed).cells[0].outputs[0].text == "42\n"
+    assert set(json.loads(one.stamp.read_text())) == {"state", "seconds"}
+    assert not build.Execution(name, "another state").is_fresh()
 
 
 @pytest.mark.parametrize(
@@ -112,15 +142,40 @@ def test_an_executed_notebook_leaves_its_source_alone_and_counts_as_fresh(librar
     ],
 )
 def test_what_goes_wrong_in_a_notebook_is_a_failure_that_says_what(library, source, told):
-    run, failures = executed(library, source)
+    one, failures = executed(library, source)
     assert len(failures) == 1 and told in failures[0]
-    assert not run.is_fresh()
+    assert not one.is_fresh()
 
 
 def test_a_notebook_that_takes_too_long_is_stopped_with_its_kernel(library, monkeypatch):
     monkeypatch.setattr(build, "SECONDS_A_CHAPTER", 0)
-    run, failures = executed(library, "while True: pass")
-    assert "was stopped" in failures[0] and run.process.poll() is not None and not run.is_fresh()
+    one, failures = executed(library, "while True: pass")
+    assert "was stopped" in failures[0] and one.process.poll() is not None and not one.is_fresh()
+
+
+@pytest.fixture
+def site_of(library, monkeypatch):
+    """A book of one page, which is a notebook that was executed with other outputs than it holds."""
+    for name in ("conf.py", "references.bib"):
+        (library / name).write_text("")
+    (library / "_toc.yml").write_text("root: book/page\n")
+    name = page(library, "print(6 * 7)")
+    notebook = pairs.read_notebook(pairs.notebook_of(name))
+    notebook.cells[0].outputs = [nbformat.v4.new_output("stream", text="as stored")]
+    pairs.write_notebook(notebook, pairs.notebook_of(name))
+    monkeypatch.setattr(build, "STORED", library / "_build/stored")
+    monkeypatch.setattr(build, "execute_book", lambda *_: pytest.fail("something was executed"))
+    monkeypatch.setattr(build.subprocess, "run", lambda command, **_: build.Path(command[-1]).mkdir(parents=True)
+                        or build.subprocess.CompletedProcess(command, 0))  # fmt: skip
+    return library / "_build/stored"
+
+
+def test_a_site_of_the_stored_outputs_executes_nothing_and_lies_apart(site_of, capsys):
+    build.main(["--stored"])
+    assert "as stored" in (site_of / "source/book/page.ipynb").read_text()
+    assert (site_of / "html").is_dir() and not (site_of.parent / "html").exists()
+    build.main(["--stored"])
+    assert "site: unchanged" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- the package
@@ -150,11 +205,7 @@ def test_the_wheel_carries_all_that_the_library_reads(tmp_path):
     wanted = {f"oneshot_lib/{p.relative_to(library).as_posix()}" for p in library.rglob("*")
               if p.is_file() and "__pycache__" not in p.parts}  # fmt: skip
     wanted |= {f"oneshot_lib/_experiments/{p.name}" for p in (pairs.ROOT / "book/experiments").glob("*.ipynb")}
-    wanted |= {f"oneshot_lib/_results/{p.name}" for p in (pairs.ROOT / "results").glob("*.json")}
+    results = pairs.ROOT / "results"
+    wanted |= {f"oneshot_lib/_results/{p.relative_to(results).as_posix()}" for p in results.rglob("*.json")}
     assert wanted <= inside
     assert any(name.endswith("licenses/LICENSE") for name in inside)
-
-
-def test_the_saved_stamp_is_json(library):
-    run, failures = executed(library, "1")
-    assert not failures and set(json.loads(run.stamp.read_text())) == {"state", "seconds"}

@@ -1,18 +1,20 @@
-"""The built site as files: a browser fetches nothing from elsewhere, and every link leads somewhere."""
+"""The site of the stored outputs as files: nothing is fetched from elsewhere, and every link leads somewhere."""
 
 import re
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import build
 import pairs
 import pytest
 
-SITE = pairs.ROOT / "_build/html"
+SITE = build.STORED / "html"
 PAGES = sorted(path for path in SITE.rglob("*.html") if "_static" not in path.parts)
 FETCHED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src", "video": "src"}
 
-pytestmark = pytest.mark.skipif(not PAGES, reason="no built site: make book")
+pytestmark = pytest.mark.skipif(not PAGES, reason="no site of the stored outputs: python book/build.py --stored")
 every_page = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(SITE).as_posix())
 
 
@@ -37,6 +39,9 @@ class Page(HTMLParser):
             self.pictures.append(values)
 
 
+read = cache(Page)
+
+
 def is_outside(address: str) -> bool:
     return address.startswith("//") or urlsplit(address).scheme in ("http", "https", "ws", "wss")
 
@@ -48,12 +53,12 @@ def test_every_page_of_the_contents_is_built():
 
 @every_page
 def test_a_page_fetches_nothing_from_elsewhere(path):
-    assert [address for address in Page(path).fetched if is_outside(address)] == []
+    assert [address for address in read(path).fetched if is_outside(address)] == []
 
 
 @every_page
 def test_what_a_page_fetches_and_links_to_is_there(path):
-    page = Page(path)
+    page = read(path)
     for address in [*page.fetched, *page.links]:
         parts = urlsplit(address)
         if parts.scheme or parts.netloc:
@@ -61,18 +66,18 @@ def test_what_a_page_fetches_and_links_to_is_there(path):
         target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
         assert target.exists(), f"{path.name}: {address}"
         if parts.fragment and target.suffix == ".html":
-            assert unquote(parts.fragment) in Page(target).anchors, f"{path.name}: {address}"
+            assert unquote(parts.fragment) in read(target).anchors, f"{path.name}: {address}"
 
 
 @every_page
 def test_every_picture_is_described(path):
-    bare = [p.get("src", "")[:60] for p in Page(path).pictures if len(p.get("alt") or "") < 15]
+    bare = [p.get("src", "")[:60] for p in read(path).pictures if len(p.get("alt") or "") < 15]
     assert bare == []
 
 
 @every_page
 def test_a_page_has_a_heading_and_shows_no_machine_and_no_dead_widget(path):
-    page = Page(path)
+    page = read(path)
     article = re.sub(r"<script.*?</script>", "", page.text, flags=re.DOTALL)
     assert page.headings >= 1
     assert not pairs.MACHINE_PATH.search(article)

@@ -1,5 +1,6 @@
 """A real Chromium with the network cut, and a record of what a page tried and complained about."""
 
+import contextlib
 import os
 import shutil
 from dataclasses import dataclass, field
@@ -22,9 +23,11 @@ INSIDE = ("file:", "data:", "blob:", "about:", "chrome:", "devtools:")
 
 
 def pytest_collection_modifyitems(items):
+    """JupyterLab first: one worker has it for itself meanwhile, and nobody waits for it in the end."""
     for item in items:
         if "browser" in item.path.parts:
             item.add_marker(pytest.mark.browser)
+    items.sort(key=lambda item: item.path.name != "test_lab.py")
 
 
 @pytest.fixture(scope="session")
@@ -47,9 +50,9 @@ class Visit:
     complaints: list[str] = field(default_factory=list)
 
 
-@pytest.fixture
-def visit(chromium):
-    """Make a tab; whatever it asks for outside the files at hand and `origin` is refused and recorded."""
+@contextlib.contextmanager
+def visits(chromium):
+    """Makes tabs; whatever one asks for outside the files at hand and `origin` is refused and recorded."""
     contexts = []
 
     def open_tab(scheme: str = "light", origin: str = "file:", size=(1280, 1000)) -> Visit:
@@ -81,3 +84,17 @@ def visit(chromium):
     yield open_tab
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def visit(chromium):
+    """Makes tabs for one test: `visit(scheme, origin, size)`."""
+    with visits(chromium) as open_tab:
+        yield open_tab
+
+
+@pytest.fixture(scope="module")
+def visit_for_all(chromium):
+    """Makes tabs that the tests of a module share."""
+    with visits(chromium) as open_tab:
+        yield open_tab

@@ -61,8 +61,8 @@ def slider_of(player):
     return player.locator("input[type=range]").first
 
 
-def move_and_compare(page, player) -> None:
-    """Move the slider with the keyboard alone; the picture must follow, and come back."""
+def turn(page, player) -> list[str]:
+    """Move the slider with the keyboard alone; the picture must follow. Returns the picture of the slider's start."""
     slider = slider_of(player)
     player.scroll_into_view_if_needed()
     assert slider.evaluate(NAME).strip(), "the slider has no label"
@@ -77,6 +77,12 @@ def move_and_compare(page, player) -> None:
     moved = at_rest(page, player)
     assert slider.input_value() != first, "the arrow keys do not move the slider"
     assert moved != start, "the slider moves and the picture does not"
+    return start
+
+
+def move_and_compare(page, player) -> None:
+    """Turn the player; the picture must follow, come back, and be there at the end."""
+    start = turn(page, player)
     page.keyboard.press("Home")
     assert at_rest(page, player) == start, "the picture does not come back with the slider"
     page.keyboard.press("End")

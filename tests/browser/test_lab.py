@@ -1,6 +1,12 @@
-"""A chapter in the real JupyterLab: it runs, its player is alive, and nothing leaves the machine."""
+"""One real JupyterLab for all: cells run in it, every kind of widget is alive, and nothing leaves the machine.
+
+Chapters are opened in turn, in one window. Which ones, and how far they run, follows from the widgets that their
+stored outputs show: the front page runs whole, and a later page as far as the last widget of a kind that no earlier
+page shows. The other cells are nbval's to run, in the same kernel.
+"""
 
 import os
+import re
 import secrets
 import socket
 import subprocess
@@ -14,10 +20,8 @@ import pairs
 import player as players
 import pytest
 
-CHAPTERS = ["book/hidden-canvas", "book/vhe-bound", "book/pixelcnn-homoencoder",
-            "book/attention-pixelcnn", "book/meta-pixelcnn", "book/attention-varieties",
-            "book/how-good-is-a-drawing"]  # each needs a player
 RUN_SECONDS = 240
+LOOK = re.compile(r'<div class="oneshot oneshot-player ([^"]+)" data-oneshot=')
 STATE = """() => {
   const panel = window.jupyterapp.shell.currentWidget;
   const kernel = panel?.sessionContext?.session?.kernel?.status;
@@ -27,16 +31,41 @@ STATE = """() => {
 }"""
 
 
+def shown(cell) -> list[str]:
+    """The kinds of widget in a cell's stored outputs, by their look."""
+    html = [output.get("data", {}).get("text/html", "") for output in cell.get("outputs", [])]
+    return [look for text in html for look in LOOK.findall(text)]
+
+
+def first_shown(notebooks: dict[str, list]) -> dict[str, tuple[list[str], int]]:
+    """Of each notebook that shows the first widget of some kind: these kinds, and how many of its cells are to run."""
+    found, known = {}, set()
+    for name, cells in notebooks.items():
+        new = [(look, number) for number, cell in enumerate(cells, 1) for look in shown(cell) if look not in known]
+        if new:
+            found[name] = list(dict(new)), (new[-1][1] if found else len(cells))
+            known |= set(found[name][0])
+    return found
+
+
+def pages_with_notebooks() -> dict[str, list]:
+    files = {name: pairs.notebook_of(name) for name in pairs.pages()}
+    return {name: pairs.read_notebook(file).cells for name, file in files.items() if file.exists()}
+
+
+FIRST = first_shown(pages_with_notebooks())
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
-@pytest.fixture
-def lab(tmp_path):
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
     """JupyterLab on an empty folder of its own, with settings of its own, asking nobody for news."""
-    port, token = free_port(), secrets.token_hex(16)
+    port, token, tmp_path = free_port(), secrets.token_hex(16), tmp_path_factory.mktemp("lab")
     folder, settings = tmp_path / "book", tmp_path / "settings/@jupyterlab/apputils-extension"
     folder.mkdir()
     settings.mkdir(parents=True)
@@ -74,47 +103,80 @@ def wait_for(address, server, log, seconds=60):
     raise AssertionError(f"JupyterLab did not answer within {seconds} s: {log.read_text()[-2000:]}")
 
 
-def without_outputs(name, target):
-    """A copy of a chapter in which nothing has run: what is seen afterwards came from the kernel."""
+@pytest.fixture(scope="module")
+def window(lab, visit_for_all):
+    """The one window: a tab with JupyterLab in it, and the folder that it shows."""
+    folder, address, token = lab
+    tab = visit_for_all(origin=address, size=(1400, 1400))
+    tab.page.goto(f"{address}/lab?token={token}")
+    tab.page.wait_for_function("() => window.jupyterapp?.commands.hasCommand('docmanager:open')", timeout=60_000)
+    tab.page.evaluate("() => window.jupyterapp.restored")
+    return tab, folder
+
+
+def without_outputs(name, cells, target):
+    """A copy of a chapter's first cells in which nothing has run: what is seen afterwards came from the kernel."""
     notebook = pairs.read_notebook(pairs.notebook_of(name))
+    notebook.cells = notebook.cells[:cells]
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     nbformat.write(notebook, target)
 
 
-def run_all(page):
-    """Run every cell by the menu's own command, and wait until the kernel has been through all of them."""
-    for ready in ("content?.model?.cells?.length > 0", "sessionContext.session?.kernel?.status === 'idle'"):
-        page.wait_for_function(f"() => window.jupyterapp?.shell.currentWidget?.{ready}", timeout=60_000)
+def run_all(page, file):
+    """Open a notebook, run every cell by the menu's own command, and wait until the kernel has been through them."""
+    page.evaluate("path => { window.jupyterapp.commands.execute('docmanager:open', { path }); }", file)
+    for ready in (f"context?.path === '{file}'", "content?.model?.cells?.length > 0",
+                  "sessionContext?.session?.kernel?.status === 'idle'"):  # fmt: skip
+        page.wait_for_function(f"() => window.jupyterapp.shell.currentWidget?.{ready}", timeout=60_000)
     page.evaluate("() => { window.jupyterapp.commands.execute('runmenu:run-all'); }")
     end = time.monotonic() + RUN_SECONDS
     while time.monotonic() < end:
         state = page.evaluate(STATE)
         if state["errors"] or (state["kernel"] == "idle" and state["left"] == 0):
             return state
-        page.wait_for_timeout(500)
+        page.wait_for_timeout(250)
     raise AssertionError(f"after {RUN_SECONDS} s: {state}")
 
 
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_a_chapter_runs_in_jupyterlab_and_its_player_follows_the_keyboard(name, lab, visit, tmp_path):
-    if not pairs.notebook_of(name).exists():
-        pytest.skip(f"{name}.ipynb is not written yet")
-    folder, address, token = lab
+CLOSE = """async () => {
+  const panel = window.jupyterapp.shell.currentWidget;
+  await panel.sessionContext.shutdown();
+  panel.dispose();
+}"""
+
+
+@pytest.mark.xdist_group("JupyterLab")
+@pytest.mark.parametrize("name", FIRST)
+def test_cells_run_in_jupyterlab_and_each_kind_of_widget_is_alive(name, window):
+    (tab, folder), (looks, cells) = window, FIRST[name]
     file = pairs.notebook_of(name).name
-    without_outputs(name, folder / file)
-    tab = visit(origin=address, size=(1400, 1400))
-    tab.page.goto(f"{address}/lab/tree/{file}?token={token}")
-    state = run_all(tab.page)
+    without_outputs(name, cells, folder / file)
+    state = run_all(tab.page, file)
     assert state["errors"] == [] and state["cells"] > 0
-    alive = tab.page.locator(".jp-OutputArea .oneshot-player:has(input[type=range])")
-    alive.first.wait_for(state="attached", timeout=30_000)
-    assert alive.count() >= 1
-    for number in range(alive.count()):
-        player = alive.nth(number)
-        before = players.visible(player)
-        players.move_and_compare(tab.page, player)
-        assert players.visible(player) != before, "the picture on the screen does not change"
-        players.ask_the_kernel(tab.page, player)
+    for look in looks:
+        kind = "".join(f".{part}" for part in look.split())
+        alive = tab.page.locator(f".jp-NotebookPanel:visible .jp-OutputArea {kind}[role=group]").first
+        alive.wait_for(state="attached", timeout=30_000)
+        before = players.visible(alive)
+        players.turn(tab.page, alive)
+        assert players.visible(alive) != before, "the picture on the screen does not change"
+        players.ask_the_kernel(tab.page, alive)
+    tab.page.evaluate(CLOSE)
     assert tab.attempts == []
+
+
+def test_a_kind_of_widget_is_tried_where_it_is_first_shown():
+    def cells(*looks):
+        made = [nbformat.v4.new_code_cell() for _ in looks]
+        for cell, look in zip(made, looks, strict=True):
+            html = f'<div class="oneshot oneshot-player {look}" data-oneshot="1">'
+            cell.outputs = [nbformat.v4.new_output("display_data", {"text/html": html})] if look else []
+        return made
+
+    book = {"front": cells("a", ""), "again": cells("a"), "more": cells("", "b", "a", "c d", "b", "")}
+    assert first_shown(book) == {"front": (["a"], 2), "more": (["b", "c d"], 5)}
+    assert {look for looks, _ in FIRST.values() for look in looks} == {
+        look for found in pages_with_notebooks().values() for cell in found for look in shown(cell)
+    }
