@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from oneshot_lib import weights
 from oneshot_lib.choices import check
-from oneshot_lib.data.folder import REDUCTION, PictureFolder, every_picture, folder
+from oneshot_lib.data.folder import PictureFolder, every_picture, folder
 from oneshot_lib.evaluation.classification import KEEP, log_scores
 from oneshot_lib.precision import faster_products
 from oneshot_lib.training import TrainingConfig, TrainingReport
@@ -102,8 +102,7 @@ def opened(model: str | nn.Module, ability: str) -> tuple[nn.Module, str]:
         return weights.load(model), weights.manifest()[model]["data"]["reduction"]
     if not isinstance(model, nn.Module):
         raise ValueError(f"model is a {type(model).__name__}; expected the name of a shipped model, or a torch module")
-    size = getattr(model, "image_size", None)
-    return model.eval(), f"{size}-nearest" if size else REDUCTION
+    return model.eval(), f"{model.image_size}-nearest"
 
 
 def train(model: nn.Module, objective: Callable[[nn.Module, int, torch.Generator], Tensor],

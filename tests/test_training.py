@@ -106,6 +106,7 @@ def read_until(process, step):
             return
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "at"), [(signal.SIGKILL, 37), (signal.SIGTERM, 52), (signal.SIGINT, 11)])
 def test_a_real_process_stopped_by_a_signal_resumes_to_the_same_bits(tmp_path, number, at):
     train(Line(), objective, replace(CONFIG, steps=120), tmp_path / "whole")

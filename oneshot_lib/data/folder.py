@@ -144,6 +144,8 @@ def ready(picture, reduction: str = REDUCTION) -> np.ndarray:
     if array.shape != (size, size) or array.dtype.kind not in "fb" or not np.isin(array, (0, 1)).all():
         raise ValueError(f"picture is {array.dtype} {array.shape}; expected a file, a PIL image, grey levels (H, W) "
                          f"uint8, or ({size}, {size}) of 0. and 1.")
+    if not array.any():
+        raise ValueError("picture is blank; expected a drawing, with ink one")
     return array.astype(np.uint8)
 
 

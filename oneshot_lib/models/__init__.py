@@ -7,6 +7,7 @@ r"""The networks, one file each, and the convention that they all keep. A model 
 | `posterior(...)` | q of the latents, given an image or a support: a distribution | latent variables |
 | `sample(n, generator=)` | n images from nothing: (n, 1, S, S), zeros and ones | whoever can invent |
 | `draw_like(support, n, generator=)` | n new images for each of G supports: (G, n, 1, S, S) | whoever can be shown |
+| `image_size` | S | all |
 | `product_dtype` | what large products run in while it trains; parameters and terms are float32 | all |
 
 A support is (G, N, 1, S, S), any N of at least 1, or a sequence of G sets (N, 1, S, S) of unlike sizes. Models over

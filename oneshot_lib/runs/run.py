@@ -143,8 +143,7 @@ class Run:
         )
         if start_from is not None:
             model.load_state_dict(start_from)
-        if hasattr(model, "product_dtype"):
-            model.product_dtype = self.products
+        model.product_dtype = self.products
         try:
             with live_progress():
                 report = train(
@@ -163,8 +162,7 @@ class Run:
         if not report.finished:
             raise TimeSpent(f"{row.name}: {report.message}")
         self.reports[row.key] = report
-        if hasattr(model, "product_dtype"):
-            model.product_dtype = torch.float32
+        model.product_dtype = torch.float32
         model.eval()
         return report
 

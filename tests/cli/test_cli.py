@@ -274,6 +274,7 @@ def test_draw_replaces_its_own_picture_and_nobody_elses(said, tiny_model, tmp_pa
     assert file.read_bytes() == before and err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_the_quick_preset_makes_table_3(tmp_path, monkeypatch):
     home = {"ONESHOT_DATA": "", "XDG_DATA_HOME": str(tmp_path / "data")}
     monkeypatch.chdir(tmp_path)

@@ -179,6 +179,7 @@ def test_every_map_symmetry_and_drawing_comes(characters, rows, generator, sets)
     assert seen == set(owner)  # each of the 320 elements is expected 19 times
 
 
+@pytest.mark.slow
 def test_x_lies_in_d_as_the_same_element(characters, rows, generator):
     """Of "drawings", x in D goes through its map: the share of equal images is |D| / 20."""
     found = AugmentedCharacters(characters, "28-nearest", rows[:20], rotations=False)
@@ -215,6 +216,7 @@ def test_without_either_it_is_the_plain_data_set(characters, rows):
     assert torch.equal(batch.class_index, plain.class_index) and torch.equal(batch.set_size, plain.set_size)
 
 
+@pytest.mark.slow
 def test_grey_levels_are_binarised_anew_at_each_occurrence(characters, rows, generator):
     found = AugmentedCharacters(characters, "28-area", rows[:20], rotations=False, affine=2)
     batch = found.minibatch(4000, 20, generator, x_from="support", sets="drawings")

@@ -70,6 +70,7 @@ def test_no_ink_is_lost_at_the_border_of_a_clean_picture(drawings):
         assert all((part == k).sum() < 20 for k in np.unique(part[lost]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(ENCODINGS))
 def test_one_drawing_in_every_encoding(drawings, name):
     """Nearly the input that the page gives; the faults were 0.3 to 0.7 for all but the page and its inversion."""

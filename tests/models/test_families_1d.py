@@ -237,6 +237,7 @@ def test_the_prior_of_classes_has_mass_one_and_the_sample_has_the_papers_shape(n
     assert x.shape == (100, 100) and x.isfinite().all() and torch.equal(x, FAMILIES[name].sample(generator=rng()))
 
 
+@pytest.mark.slow
 def test_the_constants_of_the_families_are_those_that_are_stated():
     """Of many classes of many numbers: what is the same in all of them, and how far apart they lie."""
     def drawn(name):
@@ -362,6 +363,7 @@ def test_annealing_weights_the_price_and_nothing_else():
     torch.testing.assert_close(batch[3], batch[0])
 
 
+@pytest.mark.slow
 def test_the_common_loop_trains_it_and_one_element_is_enough_for_the_vhe_alone(tmp_path):
     x = FAMILIES["mixture"].sample(generator=rng())
     kl = {}

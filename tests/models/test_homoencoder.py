@@ -126,6 +126,7 @@ def test_the_price_of_c_agrees_with_monte_carlo(kind):
     assert closed.std() <= estimate.std()  # each place's divergence in closed form: never noisier
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pixelcnn", "deconvolutional"])
 def test_importance_weights_of_the_element_latent(kind):
     """log p(x | c) by many draws is above one draw's bound, and one draw's weight averages to the bound's terms."""

@@ -39,12 +39,14 @@ def executed(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_the_kernel_is_this_interpreter_whatever_is_installed_beside_it(executed, tmp_path):
     code, said = executed("import sys\nfrom pathlib import Path\nPath('made').write_text(f'{sys.executable} {given}')")
     assert (code, said) == (0, {"error": None, "message": ""})
     assert (tmp_path / "made").read_text() == f"{sys.executable} 3" and not (tmp_path / "mark").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here, which stands for a full disk")
 def test_a_disk_that_fills_up_is_said(executed, tmp_path):
     (tmp_path / "notebook.ipynb").symlink_to("/dev/full")

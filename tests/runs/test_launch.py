@@ -68,6 +68,7 @@ def go(tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.slow
 def test_a_run_that_succeeds_is_done_and_is_not_done_again(go):
     outcome = go(SUCCESS, seed=4, minutes=3.0, overrides={"batch_size": "16"})
     assert (outcome.status, outcome.code) == ("done", 0)
@@ -93,6 +94,7 @@ def test_without_out_a_run_lands_under_its_own_name(tmp_path, monkeypatch, name)
     assert [p.name for p in (tmp_path / "runs").iterdir()] == [outcome.out.name]
 
 
+@pytest.mark.slow
 def test_an_error_in_the_notebook_is_one_line_and_exit_code_1(go):
     outcome = go("raise KeyError('two\\nlines')")
     assert (outcome.status, outcome.code) == ("failed", 1) and outcome.message.startswith("KeyError: ")
@@ -106,6 +108,7 @@ def test_a_spent_budget_is_success_without_done(tmp_path):
     assert not (tmp_path / "DONE").exists()
 
 
+@pytest.mark.slow
 def test_a_kernel_that_dies_is_a_failure(go):
     outcome = go("import os\nos._exit(3)")
     assert (outcome.status, outcome.code) == ("failed", 1) and not (go.out / "DONE").exists()
@@ -125,6 +128,7 @@ def test_runs_that_count_leave_their_records_with_the_user(tmp_path, monkeypatch
     assert records.read_records(tmp_path / "store") == ([record] if preset == "laptop" else [])
 
 
+@pytest.mark.slow
 def test_a_hung_run_is_stopped(go, monkeypatch):
     monkeypatch.setattr(launch, "limit_seconds", lambda *_: 4.0)
     with pytest.raises(OSError, match="time limit"):
@@ -132,6 +136,7 @@ def test_a_hung_run_is_stopped(go, monkeypatch):
     assert not (go.out / "DONE").exists()
 
 
+@pytest.mark.slow
 def test_a_signal_reaches_the_notebook_and_is_the_exit_code(go):
     def ask():
         until((go.out / "pid").exists)
@@ -153,6 +158,7 @@ def test_a_second_command_in_the_same_folder_is_refused(go):
         pass  # the lock is free again
 
 
+@pytest.mark.slow
 def test_kill_9_leaves_no_kernel_behind(tmp_path):
     notebook = write_notebook(tmp_path / "endless.ipynb", ENDLESS)
     code = STAND_IN + f"launch.launch(experiment('rezende-table3'), 'quick', out=Path({str(tmp_path / 'out')!r}))"
