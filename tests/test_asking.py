@@ -82,7 +82,8 @@ def test_pictures_are_files_images_arrays_and_tensors(kind, letters, model):
     ready = prepared_file(path, "28-nearest")
     pictures = {"path": path, "text": str(path), "PIL": Image.open(path), "grey": np.asarray(Image.open(path)),
                 "ready": ready.astype(float), "tensor": torch.from_numpy(ready)[None].float(),
-                "folder": letters / "hook", "several": [letters / "hook" / f"{k}.png" for k in range(3)]}[kind]  # fmt: skip
+                "folder": letters / "hook",
+                "several": [letters / "hook" / f"{k}.png" for k in range(3)]}[kind]  # fmt: skip
     drawn = oneshot.draw_like(model, pictures, n=3, seed=4)
     files = sorted((letters / "hook").iterdir()) if kind in ("folder", "several") else [path]
     support = torch.from_numpy(np.stack([prepared_file(f, "28-nearest") for f in files]))[:, None].float()
