@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -113,8 +114,6 @@ def train(model: nn.Module, objective: Callable[[nn.Module, int, torch.Generator
     `out` is the run's folder: the same call in it goes on where it was stopped, or loads what is finished. Raises
     ValueError on an unknown setting, and what the loop does.
     """
-    from dataclasses import fields
-
     known = [f.name for f in fields(TrainingConfig)]
     for name in settings:
         check(name, known, "setting")
