@@ -20,7 +20,7 @@ from oneshot_lib.files import shorten, write_whole
 from oneshot_lib.runs import places
 from oneshot_lib.runs.experiment import Experiment
 from oneshot_lib.runs.folder import claim, configuration
-from oneshot_lib.runs.records import Record, read_run, write_records
+from oneshot_lib.runs.records import Record, recorded, write_records
 
 PATIENCE = 30.0  # seconds in which an interrupted run may save itself
 REPEAT = 5.0  # seconds after which it is asked again: between two cells a kernel is deaf
@@ -197,7 +197,7 @@ def _outcome(said: str, code: int, out: Path) -> dict:
 
 def _finish(out: Path, preset: str, code: int, said: dict, stopped_by: int | None) -> Outcome:
     """The outcome, from the exit code first. DONE is written here, after everything else is on the disk."""
-    records = recorded(out)
+    records = tuple(recorded(out))
     if code == 0:
         message = "done"
         try:
@@ -224,10 +224,4 @@ def _finish(out: Path, preset: str, code: int, said: dict, stopped_by: int | Non
 
 
 def _done(out: Path, message: str) -> Outcome:
-    return Outcome("done", message, 0, out, recorded(out))
-
-
-def recorded(out: Path) -> tuple[Record, ...]:
-    """What a run has recorded so far."""
-    path = out / "records.json"
-    return tuple(read_run(path)) if path.is_file() else ()
+    return Outcome("done", message, 0, out, tuple(recorded(out)))

@@ -285,6 +285,12 @@ def read_records(folder: Path, left_out: list[str] | None = None) -> list[Record
     return in_order({r.id: r for r in sorted(found, key=lambda r: r.created)}.values())
 
 
+def recorded(run: Path) -> list[Record]:
+    """What the run in a folder has recorded: in its records.json, or, of an earlier version, in its records/."""
+    path = run / "records.json"
+    return read_run(path) if path.is_file() else read_records(run / "records")
+
+
 def in_order(found: Iterable[Record]) -> list[Record]:
     """The order of the tables: by paper, tables before figures, by row and metric."""
     return sorted(sorted(found, key=lambda record: record.id), key=_order)

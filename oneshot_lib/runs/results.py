@@ -8,7 +8,7 @@ from oneshot_lib import text
 from oneshot_lib.files import say, shorten, write_whole
 from oneshot_lib.runs import places
 from oneshot_lib.runs.experiment import PRESETS, Experiment
-from oneshot_lib.runs.records import Record, read_records, read_run, write_records
+from oneshot_lib.runs.records import Record, read_records, read_run, recorded, write_records
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
@@ -42,8 +42,7 @@ def keep(run: Path, over: bool = False) -> list[Record]:
     """
     if places.checkout() is None:
         raise ValueError("keep copies into a checkout's results/, and this package is installed without a checkout")
-    path = run / "records.json"
-    found = read_run(path) if path.is_file() else []
+    found = recorded(run)
     if not found:
         raise ValueError(f"{shorten(run)}: expected the folder of a run with a records.json, found no record there")
     kept = places.book_results() / found[0].file

@@ -21,7 +21,7 @@ from oneshot_lib.evaluation import Estimate
 from oneshot_lib.runs.experiment import Experiment, Row, Settings
 from oneshot_lib.runs.folder import claim, configuration, keep_choice
 from oneshot_lib.runs.provenance import provenance
-from oneshot_lib.runs.records import Record, failed, read_run, write_records
+from oneshot_lib.runs.records import Record, failed, recorded, write_records
 from oneshot_lib.training import Diverged, TrainingConfig, TrainingReport, run_lock, train
 
 APART = 7_919  # between the seeds of a row's several trainings
@@ -171,8 +171,7 @@ class Run:
         this folder before, that record is taken instead. `more` is as in `record_value`.
         """
         wanted = self._describe(row, metric, kind, **more)
-        kept = read_run(self._file) if self._file.is_file() else []
-        before = next((record for record in kept if record.id == wanted.id), None)
+        before = next((record for record in recorded(self.out) if record.id == wanted.id), None)
         if before is not None and before.value is not None and before.weights == wanted.weights:
             self.records.append(before)
             return before
@@ -235,13 +234,9 @@ class Run:
         return Record(**{**fields, **more})
 
     def _write(self, record: Record) -> Record:
-        write_records(self._file, [record])
+        write_records(self.out / "records.json", [*recorded(self.out), record])
         self.records.append(record)
         return record
-
-    @property
-    def _file(self) -> Path:
-        return self.out / "records.json"
 
     @property
     def command(self) -> str:

@@ -145,6 +145,15 @@ def test_the_records_of_an_earlier_version_are_read_a_number_a_file(tmp_path):
     assert records.read_records(tmp_path) == [later, record(seed=1)]
 
 
+def test_a_run_of_an_earlier_version_keeps_its_records(tmp_path):
+    assert records.recorded(tmp_path) == []
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records/old.json").write_text(json.dumps(record().to_json()))
+    assert records.recorded(tmp_path) == [record()]
+    records.write_records(tmp_path / "records.json", [*records.recorded(tmp_path), record(metric="train NLL")])
+    assert {r.metric for r in records.recorded(tmp_path)} == {"test NLL", "train NLL"}
+
+
 def test_no_number_changed_when_the_records_moved_into_their_runs_files():
     """Every record that is as old as the move is what it was, to the last digit: its digest was taken before."""
     before = dict(line.split() for line in (Path(__file__).parent / "moved_records.txt").read_text().splitlines())
