@@ -249,5 +249,7 @@ export const inkSheet = (label) => `<span class="oneshot-sheet"><canvas ${
 
 // A drawing on paper that does not change, for a button that says what it shows. dark-light: the site's theme has a
 // filter of its own for pictures on dark pages, and leaves this class alone.
-export const inkPicture = (canvas) =>
-  `<span class="oneshot-sheet"><img class="dark-light" alt="" src="${canvas.toDataURL()}"></span>`;
+export const inkPicture = (canvas) => {
+  const picture = Object.assign(new Image(), { className: "dark-light", alt: "", src: canvas.toDataURL() });
+  return `<span class="oneshot-sheet">${picture.outerHTML}</span>`;
+};

@@ -134,3 +134,9 @@ def test_a_window_is_seen_on_the_frame_of_its_step_and_on_no_other():
     for places in (rows, columns):
         assert abs(places.min() - 9.5) <= 1 and abs(places.max() - 29.5) <= 1
     assert panels[1][20, 20] == 255  # the paper inside is left alone
+
+
+def test_no_script_spells_a_picture_that_nobody_describes():
+    """Whoever looks for pictures without a description in a page's text finds those in its scripts, too."""
+    for script in Path(shell.__file__).parent.glob("*.js"):
+        assert "<img" not in script.read_text(encoding="utf-8"), script.name
